@@ -1,0 +1,32 @@
+"""Health: alive, and ready."""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from app.api import schemas
+from app.api.deps import RuntimeHere
+from app.errors import LogUnavailable, NotReady
+
+router = APIRouter(tags=["health"])
+PROBE_SECONDS = 2.0
+
+
+@router.get("/healthz")
+async def alive() -> schemas.HealthAnswer:
+    """Tell whether the process is alive; it says nothing of the database."""
+    return schemas.HealthAnswer(status="alive")
+
+
+@router.get("/readyz", responses={503: {"model": schemas.Problem}})
+async def ready(runtime: RuntimeHere) -> schemas.ReadyAnswer:
+    """Tell whether all models are restored and the database can be written."""
+    replicas = runtime.replicas()
+    if not runtime.is_restored():
+        restored = sum(replica.state in ("ready", "rebuilding") for replica in replicas)
+        raise NotReady(f"{restored} of {len(replicas)} models are restored. Ask again.")
+    try:
+        await asyncio.wait_for(runtime.database.probe(), PROBE_SECONDS)
+    except TimeoutError:
+        raise LogUnavailable("The database takes no writes. Ask again.") from None
+    return schemas.ReadyAnswer(status="ready", models=len(replicas))

@@ -1,0 +1,177 @@
+"""Models: create, list, look at, delete; their metrics, logs and predictions."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from app import entries
+from app.api import schemas
+from app.api.deps import ModelHere, RuntimeHere
+from app.applier import Replica
+from app.errors import UnknownPrediction
+from app.log import Row
+from app.serving import prediction_of
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": schemas.Problem} for code in (404, 409, 413, 422, 429, 503)
+}
+
+
+def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a call may answer, for OpenAPI."""
+    return {code: PROBLEMS[code] for code in codes}
+
+
+@router.post("", status_code=201, responses=responses(409, 413, 422, 429, 503))
+async def create_model(request: schemas.ModelRequest, runtime: RuntimeHere) -> schemas.ModelAnswer:
+    """Create a model: it answers from the next call on."""
+    wanted = entries.Created(
+        request.name,
+        request.task,
+        request.learner,
+        [],
+        request.features,
+        request.fallback,
+        request.description,
+    )
+    return model_answer(await runtime.create(wanted, request.metrics))
+
+
+@router.get("", responses=responses(422))
+async def list_models(
+    runtime: RuntimeHere,
+    after: Annotated[str, Query(description="The name behind which to go on.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> schemas.ModelPage:
+    """List the models, by name."""
+    replicas = [replica for replica in runtime.replicas() if replica.name > after]
+    page = replicas[:limit]
+    following = page[-1].name if len(replicas) > limit else None
+    return schemas.ModelPage(models=[model_brief(r) for r in page], next=following)
+
+
+@router.get("/{model}", responses=responses(404, 503))
+async def show_model(replica: ModelHere) -> schemas.ModelAnswer:
+    """Show a model: its full stored spec, its schema, its metrics, how far it has learned."""
+    return model_answer(replica)
+
+
+@router.delete("/{model}", status_code=204, responses=responses(404, 503))
+async def delete_model(replica: ModelHere, runtime: RuntimeHere) -> Response:
+    """Delete a model with its log and predictions. It cannot be had back."""
+    await runtime.delete(replica.name)
+    return Response(status_code=204)
+
+
+@router.get("/{model}/metrics", responses=responses(404, 503))
+async def show_metrics(replica: ModelHere, runtime: RuntimeHere) -> schemas.MetricsAnswer:
+    """Show a model's quality, prequential, and how its labels come."""
+    delays = replica.model.monitor.delay_seconds()
+    made = await runtime.predictions.count(replica.id)
+    learner = replica.learner
+    return schemas.MetricsAnswer(
+        model=replica.name,
+        offset=replica.model.offset_applied,
+        since_start=learner.metrics(),
+        last_1000=learner.recent_metrics(),
+        counts=counts(replica),
+        predictions=made,
+        labelled_share=replica.model.monitor.labelled / made if made else None,
+        label_delay_seconds=None if delays is None else schemas.Delays(**delays),
+    )
+
+
+@router.get("/{model}/log", responses=responses(404, 422, 503))
+async def show_log(
+    replica: ModelHere,
+    runtime: RuntimeHere,
+    after: Annotated[int, Query(ge=0, description="The offset behind which to go on.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> schemas.LogPage:
+    """Show a model's log, oldest first."""
+    rows = await runtime.log.read(replica.id, after, limit)
+    following = rows[-1].offset if len(rows) == limit else None
+    return schemas.LogPage(entries=[log_entry(row) for row in rows], next=following)
+
+
+@router.get("/{model}/predictions/{id:path}", responses=responses(404, 503))
+async def show_prediction(
+    replica: ModelHere, id: str, runtime: RuntimeHere
+) -> schemas.PredictionAnswer:
+    """Show what was asked and answered under an id, and its label if known."""
+    found = await runtime.predictions.find(replica.id, id)
+    if found is None:
+        raise UnknownPrediction(
+            f"The model {replica.name!r} remembers no prediction {id!r}: it was never made, or it "
+            "has expired. Predictions are kept for HEADRACE_PREDICTIONS_KEEP_SECONDS."
+        )
+    row = await runtime.log.find_label(replica.id, id)
+    example = None if row is None else entries.decode(row.body)
+    return schemas.PredictionAnswer(
+        id=id,
+        model=replica.name,
+        at=schemas.instant(found.served.at),
+        features=found.features,
+        answer=schemas.PredictAnswer(**entries.plain(prediction_of(replica.name, id, found))),
+        label=example.label if isinstance(example, entries.Example) else None,
+        labelled=row is not None,
+        feedback_id=row.id if row else None,
+        feedback_offset=row.offset if row else None,
+    )
+
+
+def model_brief(replica: Replica) -> schemas.ModelBrief:
+    """A model for a list."""
+    return schemas.ModelBrief(**_brief(replica))
+
+
+def model_answer(replica: Replica) -> schemas.ModelAnswer:
+    """A model in full. Raises `NotReady` while it is being restored."""
+    live = replica.model
+    created = replica.created
+    return schemas.ModelAnswer(
+        **_brief(replica),
+        version=0,
+        learner=created.learner,
+        metrics=replica.learner.metrics(),
+        metric_specs=created.metrics,
+        features=live.types,
+        fallback=created.fallback,
+        counts=counts(replica),
+    )
+
+
+def counts(replica: Replica) -> schemas.Counts:
+    """How many examples of each kind a model has."""
+    monitor = replica.model.monitor
+    return schemas.Counts(
+        examples=monitor.examples,
+        labelled=monitor.labelled,
+        scored=replica.learner.scored,
+        unanswered=monitor.unanswered,
+        fallbacks=monitor.fallbacks,
+        unlearnable=monitor.unlearnable,
+    )
+
+
+def log_entry(row: Row) -> schemas.LogEntry:
+    """An entry as the API shows it: what stands in the log, with where and when."""
+    fields = entries.plain(entries.decode(row.body))
+    if row.prediction_id is not None:
+        fields["prediction_id"] = row.prediction_id
+    fields.pop("kind", None)
+    return schemas.LogEntry(
+        offset=row.offset, kind=row.kind, id=row.id, at=schemas.instant(row.at), **fields
+    )
+
+
+def _brief(replica: Replica) -> dict[str, Any]:
+    return {
+        "name": replica.name,
+        "task": replica.created.task,
+        "description": replica.created.description,
+        "state": replica.state,
+        "offset": replica.live.offset_applied if replica.live else 0,
+        "created_at": schemas.instant(replica.created_at),
+    }

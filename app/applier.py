@@ -1,0 +1,303 @@
+"""The applier: the one hand in a process that applies entries to its models, in offset order.
+
+    log ──deliver──▶ replica.inbox ──▶ apply, apply, … ──▶ whoever waits for an offset
+                         ▲                   │
+        log.read ────────┘ (a gap)           └─(the learner broke)──▶ rebuild from the log
+
+Applying runs in the event loop without `await`, in slices, so that nobody ever sees a half-updated
+model and no request waits for long. What takes long (restoring at the start, rebuilding after a
+learner broke) is replayed by a thread into a model that nobody else holds; the models meanwhile go
+on answering.
+"""
+
+import asyncio
+import heapq
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from app import entries, log
+from app.database import Database
+from app.errors import HeadraceError, LogUnavailable, NotReady
+from app.live import Broke, LiveModel
+from app.log import Row
+from app.registry import Registered
+from learners.learner import Learner
+
+logger = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.005
+"""How long entries are applied before requests have their turn."""
+
+READ_CHUNK = 1_000
+"""How many entries are read from the log, and held in memory, at once."""
+
+PROGRESS_SECONDS = 5.0
+"""How often a long replay says how far it is."""
+
+State = Literal["restoring", "ready", "rebuilding", "failed"]
+Record = Callable[[int, int, str], Awaitable[None]]
+"""Appends to a model's log that the entry at an offset is unlearnable, and why."""
+
+
+class Replica:
+    """What this process holds of one model: its live state, and what waits for it."""
+
+    def __init__(self, registered: Registered) -> None:
+        self.id = registered.id
+        self.name = registered.name
+        self.created = registered.created
+        self.created_at = registered.created_at
+        self.state: State = "restoring"
+        self.live: LiveModel | None = None
+        self.inbox: deque[Row] = deque()
+        self.broken: dict[int, str] = {}
+        self.types_claimed: dict[str, entries.FeatureType] = {}
+        self.labels_claimed: set[entries.Label] = set()
+        self.pending = 0
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waited = 0
+
+    @property
+    def model(self) -> LiveModel:
+        """The live model. Raises `NotReady` while there is none that its log explains."""
+        if self.live is None or self.state == "failed":
+            raise NotReady(
+                f"The model {self.name!r} is being restored from its log. GET /readyz says when it "
+                "is done."
+                if self.state == "restoring"
+                else f"The model {self.name!r} stopped: its state is not what its log says. "
+                "The log of operations says more; a restart restores it."
+            )
+        return self.live
+
+    @property
+    def learner(self) -> Learner:
+        """The learner. Raises `NotReady` also while it is being rebuilt."""
+        learner = self.model.learner
+        if learner is None:
+            raise NotReady(
+                f"The learner of {self.name!r} is being rebuilt from its log. Ask again."
+            )
+        return learner
+
+    def is_behind(self, head: int) -> bool:
+        """Whether the log reaches further than what was applied or delivered."""
+        return self.live is not None and not self.inbox and self.live.offset_applied < head
+
+    async def applied(self, offset: int) -> None:
+        """Wait until this process has applied the entry at `offset`."""
+        if self.model.offset_applied < offset:
+            self._waited += 1
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiters, (offset, self._waited, future))
+            await future
+
+    def answer_waiters(self, error: HeadraceError | None = None) -> None:
+        """Let go whoever waits for an offset that is applied; with an error, everybody."""
+        reached = self.live.offset_applied if self.live is not None else 0
+        while self._waiters and (error is not None or self._waiters[0][0] <= reached):
+            future = heapq.heappop(self._waiters)[2]
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def settle(self) -> None:
+        """Once nothing is on its way, only what was applied has fixed types and labels."""
+        self.pending -= 1
+        if not self.pending:
+            self.types_claimed.clear()
+            self.labels_claimed.clear()
+
+
+class Applier:
+    """Holds the replicas at their logs' ends. `record` notes what cannot be learned."""
+
+    def __init__(self, database: Database, record: Record) -> None:
+        self.replicas: dict[int, Replica] = {}
+        self._database = database
+        self._record = record
+        self._busy: deque[Replica] = deque()
+        self._running = False
+        self._replayer = ThreadPoolExecutor(1, "replay")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        """Take committed entries, and apply at once what a slice of time allows."""
+        for row in rows:
+            replica = self.replicas.get(row.model_id)
+            if replica is not None:
+                replica.inbox.append(row)
+                if len(replica.inbox) == 1:
+                    self._busy.append(replica)
+        if not self._running:
+            self._apply_slice()
+            if self._busy:
+                self._running = True
+                self.spawn(self._apply_rest())
+
+    def open_model(self, replica: Replica, live: LiveModel) -> None:
+        """Let a replica serve, from a live model that its log explains."""
+        replica.live = live
+        replica.state = "ready"
+        self.replicas[replica.id] = replica
+
+    async def restore(self, replica: Replica) -> None:
+        """Replay a replica's log, then let it serve; it applies what is delivered meanwhile."""
+        self.replicas[replica.id] = replica
+        await self._replay_into(replica, None)
+
+    async def catch_up(self, replica: Replica) -> None:
+        """Read and apply what stands in the log and was not delivered."""
+        while replica.state == "ready" and replica.live is not None:
+            after = replica.live.offset_applied
+            query = (replica.id, after, READ_CHUNK)
+            rows = await self._database.read(lambda connection: log.read(connection, *query))  # noqa: B023
+            # What came by delivery meanwhile stands in `rows` too, or comes after them.
+            merged = {row.offset: row for row in (*rows, *replica.inbox)}
+            was_idle = not replica.inbox
+            replica.inbox = deque(merged[offset] for offset in sorted(merged) if offset > after)
+            if was_idle and replica.inbox:
+                self._busy.append(replica)
+            self.deliver(())
+            if len(rows) < READ_CHUNK:
+                return
+            await asyncio.sleep(0)
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run `work` beside the requests; what it raises is logged, being a bug."""
+        task = asyncio.ensure_future(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stop what runs beside the requests; applied entries need no goodbye."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._replayer.shutdown(wait=False, cancel_futures=True)
+
+    async def _apply_rest(self) -> None:
+        try:
+            while self._busy:
+                await asyncio.sleep(0)
+                self._apply_slice()
+        finally:
+            self._running = False
+
+    def _apply_slice(self) -> None:
+        deadline = time.monotonic() + SLICE_SECONDS
+        while self._busy and time.monotonic() < deadline:
+            replica = self._busy.popleft()
+            if self._apply_some(replica, deadline):
+                self._busy.append(replica)
+            replica.answer_waiters()
+
+    def _apply_some(self, replica: Replica, deadline: float) -> bool:
+        """Apply from the inbox until the deadline; whether there is more to be applied now."""
+        live, inbox = replica.live, replica.inbox
+        if live is None or replica.state != "ready":
+            return False
+        while inbox:
+            row = inbox[0]
+            if row.offset > live.offset_applied + 1:
+                inbox.clear()
+                self.spawn(self.catch_up(replica))
+                return False
+            if row.offset == live.offset_applied + 1:
+                try:
+                    live.apply(row.offset, entries.decode(row.body), row.at)
+                except Broke as broke:
+                    self._rebuild(replica, broke)
+                    return False
+                except Exception:
+                    self._fail(replica)
+                    return False
+            inbox.popleft()
+            if time.monotonic() >= deadline:
+                return bool(inbox)
+        return False
+
+    def _rebuild(self, replica: Replica, broke: Broke) -> None:
+        logger.warning("model %r: %s broke its learner: %s", replica.name, broke.offset, broke)
+        replica.state = "rebuilding"
+        self.spawn(self._replay_into(replica, broke))
+
+    def _fail(self, replica: Replica) -> None:
+        logger.exception("model %r stopped: an entry could not be applied", replica.name)
+        replica.state = "failed"
+        replica.inbox.clear()
+        replica.answer_waiters(NotReady(f"The model {replica.name!r} stopped. Nothing was lost."))
+
+    async def _replay_into(self, replica: Replica, broke: Broke | None) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                live, found = await loop.run_in_executor(
+                    self._replayer, self._replay, replica, broke
+                )
+                break
+            except LogUnavailable:
+                await asyncio.sleep(1)
+            except Exception:
+                self._fail(replica)
+                return
+        replica.broken.update(found)
+        replica.live, replica.state = live, "ready"
+        replica.answer_waiters()
+        if replica.inbox:
+            self._busy.append(replica)
+        for offset, reason in found.items():
+            self.spawn(self._record(replica.id, offset, reason))
+        await self.catch_up(replica)
+
+    def _replay(self, replica: Replica, broke: Broke | None) -> tuple[LiveModel, dict[int, str]]:
+        """A live model at its log's end, and what broke a learner on the way; in a thread."""
+        found = {} if broke is None else {broke.offset: broke.reason}
+        known = self._known_unlearnable(replica.id)
+        while True:
+            dropped = frozenset(known) | frozenset(found)
+            live = LiveModel(replica.created, replica.created_at, dropped)
+            try:
+                self._fold(replica, live)
+            except Broke as broke_again:
+                found[broke_again.offset] = broke_again.reason
+            else:
+                return live, {at: why for at, why in found.items() if at not in known}
+
+    def _known_unlearnable(self, model_id: int) -> set[int]:
+        with self._database.snapshot() as connection:
+            bodies = log.unlearnable_bodies(connection, model_id)
+        found = [entries.decode(body) for body in bodies]
+        return {entry.offset for entry in found if isinstance(entry, entries.Unlearnable)}
+
+    def _fold(self, replica: Replica, live: LiveModel) -> None:
+        began = told = time.monotonic()
+        while True:
+            with self._database.snapshot() as connection:
+                rows = log.read(connection, replica.id, live.offset_applied, READ_CHUNK)
+            for row in rows:
+                live.apply(row.offset, entries.decode(row.body), row.at)
+            now = time.monotonic()
+            if now - told >= PROGRESS_SECONDS:
+                told, rate = now, live.offset_applied / (now - began)
+                message = "model %r: replayed to offset %s, %s entries a second"
+                logger.info(message, replica.name, f"{live.offset_applied:,}", f"{rate:,.0f}")
+            if len(rows) < READ_CHUNK:
+                return
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except HeadraceError as error:
+        logger.warning("%s", error)
+    except Exception:
+        logger.exception("something beside the requests failed, which is a bug")

@@ -1,0 +1,257 @@
+"""The database: engine, pragmas, transactions. SQLite and its pitfalls are known here only.
+
+All writes of a process go through one thread, one transaction at a time, so that group commit
+needs no lock; reads go through a few others and never wait for a write (WAL). An exception of the
+database leaves here as `LogUnavailable`, with the connection thrown away: what a connection thinks
+after a failed commit or fsync is not to be trusted.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from pysqlite3 import dbapi2 as sqlite
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from app.errors import InvalidSettings, LogUnavailable, NewerSchema, UnsafeDatabase
+from app.settings import Settings
+from app.tables import installation
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+SCHEMA = "0001"
+"""The newest migration. A test holds it equal to what `migrations/` says."""
+
+SQLITE_SAFE = (3, 51, 3)
+"""The first SQLite without the WAL-reset bug, by which two processes could corrupt the file."""
+
+READERS = 4
+
+
+def now_us() -> int:
+    """This instant, in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite that Headrace brings, and whether it is one to be trusted."""
+    safe = sqlite.sqlite_version_info >= SQLITE_SAFE
+    return f"{sqlite.sqlite_version} ({'without' if safe else 'WITH'} the WAL-reset bug)"
+
+
+class Database:
+    """An open database of this release's schema.
+
+    Raises `InvalidSettings`, `UnsafeDatabase` or `NewerSchema` if it cannot be one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = _checked_url(settings.database_url)
+        self._engine = _engine(self.url, settings.database_busy_ms)
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._readers = ThreadPoolExecutor(READERS, "read")
+        self.is_writable = True
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A write transaction: it holds the write lock from its first moment to its commit."""
+        with self._connection() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.exec_driver_sql("COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A read transaction: all its statements see one state."""
+        with self._connection() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+            connection.exec_driver_sql("ROLLBACK")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a write transaction, after those before it. `LogUnavailable` if it fails.
+
+        After `LogUnavailable` the outcome is unknown: only reading the database tells.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._writer, self._written, work)
+        except LogUnavailable:
+            self.is_writable = False
+            raise
+        self.is_writable = True
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a read transaction. Raises `LogUnavailable` if it fails."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def probe(self) -> None:
+        """Write something. Raises `LogUnavailable` if nothing can be made durable."""
+        await self.write(lambda connection: connection.execute(_PROBE, {"now": now_us()}))
+
+    def hash_seed(self) -> int:
+        """The `PYTHONHASHSEED` of every process of this installation."""
+        with self.snapshot() as connection:
+            return int(connection.execute(sa.select(installation.c.hash_seed)).scalar_one())
+
+    def close(self) -> None:
+        """Finish what is being written and let go of the file."""
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+    def _written(self, work: Callable[[Connection], T]) -> T:
+        with self.transaction() as connection:
+            return work(connection)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with self.snapshot() as connection:
+            return work(connection)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            connection = self._engine.connect()
+        except SQLAlchemyError as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection
+        except SQLAlchemyError as error:
+            connection.invalidate()
+            raise _unavailable(error) from error
+        except BaseException:
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()
+
+    def _prepare(self) -> None:
+        """Bring the schema to this release's, and make the installation's row."""
+        try:
+            with self.transaction() as connection:
+                self._migrate(connection)
+                if connection.execute(sa.select(installation.c.id)).first() is None:
+                    now = now_us()
+                    row = {"id": 1, "hash_seed": _hash_seed(), "created_at": now, "probed_at": now}
+                    connection.execute(sa.insert(installation), row)
+        except LogUnavailable as error:
+            raise UnsafeDatabase(
+                f"The database {self.url} cannot be opened: {error.__cause__}. "
+                "Check that HEADRACE_DATABASE_URL names a file that this user may write."
+            ) from error
+
+    def _migrate(self, connection: Connection) -> None:
+        revision = _revision(connection)
+        if revision == SCHEMA:
+            return
+        if revision is not None and revision > SCHEMA:
+            raise NewerSchema(
+                f"The database {self.url} has schema {revision}, and this Headrace knows up to "
+                f"{SCHEMA}. Start the newer Headrace that wrote it, or give another database."
+            )
+        # Alembic takes most of a second to import, and is needed once per release.
+        from alembic import command
+        from alembic.config import Config
+
+        logger.info("migrating %s from schema %s to %s", self.url, revision or "none", SCHEMA)
+        config = Config()
+        config.set_main_option("script_location", str(migrations_folder()))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def migrations_folder() -> Path:
+    """Where the migrations stand: inside the installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "migrations"
+    return installed if installed.exists() else Path(__file__).parent.parent / "migrations"
+
+
+_PROBE = sa.update(installation).values(probed_at=sa.bindparam("now"))
+
+
+def _checked_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise InvalidSettings(
+            f"HEADRACE_DATABASE_URL is {text!r}, which is no database URL. "
+            "Write it like sqlite:///headrace.db."
+        ) from None
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        raise InvalidSettings(
+            f"HEADRACE_DATABASE_URL is {url}, and only SQLite files are served so far. "
+            "Write it like sqlite:///headrace.db."
+        )
+    if sqlite.sqlite_version_info < SQLITE_SAFE:
+        raise UnsafeDatabase(
+            f"SQLite {sqlite.sqlite_version} can corrupt a file that two connections write and "
+            "checkpoint at once. Install the package pysqlite3 in the version that "
+            "requirements.lock names."
+        )
+    return url
+
+
+def _engine(url: URL, busy_ms: int) -> Engine:
+    engine = sa.create_engine(
+        url, module=sqlite, poolclass=QueuePool, pool_size=READERS + 1, max_overflow=2
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # Transactions begin where the code says BEGIN, and not where the driver guesses.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {busy_ms}")
+        mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise UnsafeDatabase(
+                f"The file system of {url.database} gives SQLite no write-ahead log (it says "
+                f"{mode}). Put the file on a local disk."
+            )
+        for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if revision is None else str(revision)
+
+
+def _hash_seed() -> int:
+    """What this process was given, so that tests and tools can say; else a secret one.
+
+    It is no known number, or colliding feature names would be an attack.
+    """
+    given = os.environ.get("PYTHONHASHSEED", "")
+    return int(given) if given.isdecimal() else secrets.randbelow(4_294_967_295) + 1
+
+
+def _unavailable(error: SQLAlchemyError) -> LogUnavailable:
+    reason = str(getattr(error, "orig", None) or error)
+    logger.warning("the database failed: %s", reason)
+    return LogUnavailable(
+        "Nothing can be made durable now. Send it again after the time that Retry-After says, "
+        "with the same id, so that it is taken once."
+    )

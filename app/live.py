@@ -1,0 +1,122 @@
+"""The fold: a live model is what its log's entries make of it, one after the other. Pure.
+
+`apply` is the only thing that changes a live model, and the entries decide all: the same entries
+give the same model, to the last bit, in any process. Two things may happen while applying:
+
+- the learner breaks on an example: `Broke` is raised, the learner is half-changed and no longer
+  asked, and whoever applies builds the model again with this offset among `dropped`;
+- anything else is raised: a bug, and the model must stop answering.
+"""
+
+from typing import NamedTuple
+
+from app.entries import Created, Entry, Example, Features, FeatureType, Label, Served, Unlearnable
+from app.features import without_missing
+from app.monitoring import Monitor
+from learners.learner import Answer, Learner, LearnerBroke
+
+
+class Broke(Exception):
+    """The learner broke on the example at `offset`."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"offset {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason
+
+
+class Reply(NamedTuple):
+    """What a model says of features. `broke` is why its fallback answered, if it did."""
+
+    answer: Answer
+    broke: str | None = None
+
+
+class LiveModel:
+    """A model's state at `offset_applied`; at 1 it has learned nothing.
+
+    `dropped` are the offsets known to be unlearnable: they are passed over.
+    """
+
+    def __init__(self, created: Created, created_at: int, dropped: frozenset[int]) -> None:
+        self.created = created
+        self.created_at = created_at
+        self.dropped = dropped
+        self.offset_applied = 1
+        self.types: dict[str, FeatureType] = dict(created.features)
+        self.monitor = Monitor(created.task)
+        self.learner: Learner | None = Learner(created.learner, created.task, created.metrics)
+
+    def reply(self, features: Features) -> Reply:
+        """Answer features, by the learner or, where it breaks, by what the labels say."""
+        if self.learner is None:
+            return Reply(self._prior(), "the learner is being rebuilt")
+        try:
+            return Reply(self.learner.predict(self._seen(features)))
+        except LearnerBroke as error:
+            return Reply(self._prior(), str(error))
+
+    def apply(self, offset: int, entry: Entry, at: int) -> None:
+        """Take the next entry, taken in at the instant `at` (microseconds). May raise `Broke`."""
+        if offset != self.offset_applied + 1:
+            raise RuntimeError(f"offset {offset} was applied after {self.offset_applied}")
+        if isinstance(entry, Example):
+            if offset in self.dropped:
+                self.monitor.unlearnable += 1
+            else:
+                self._learn(offset, entry, at)
+        elif isinstance(entry, Created):
+            raise RuntimeError(f"a model was created again, at offset {offset}")
+        elif isinstance(entry, Unlearnable) and entry.offset not in self.dropped:
+            raise RuntimeError(f"offset {entry.offset} is said to be unlearnable, and was learned")
+        self.offset_applied = offset
+
+    def _learn(self, offset: int, example: Example, at: int) -> None:
+        learner = self.learner
+        if learner is None:
+            raise RuntimeError("a learner that broke was asked to learn")
+        x, y = self._seen(example.features), example.label
+        try:
+            answer = _answer_of(example.served) if example.served else self.reply(x).answer
+            learner.score(y, answer)
+            learner.learn(x, y)
+        except LearnerBroke as error:
+            self.learner = None
+            raise Broke(offset, str(error)) from error
+        for name in example.features.keys() - self.types.keys():
+            kind = type_of(example.features[name])
+            if kind is not None:
+                self.types[name] = kind
+        self.monitor.observe(example, at)
+
+    def _seen(self, features: Features) -> Features:
+        """The features as the learner sees them: a copy, and only an imputer sees what misses."""
+        keeps_null = self.learner is not None and self.learner.keeps_null
+        return dict(features) if keeps_null else dict(without_missing(features))
+
+    def _prior(self) -> Answer:
+        prediction, shares = self.monitor.prior()
+        return Answer(prediction, None if shares is None else dict(shares))
+
+
+def type_of(value: bool | int | float | str | None) -> FeatureType | None:
+    """The type that a value fixes for its feature; none if it is missing."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "boolean"
+    return "category" if isinstance(value, str) else "number"
+
+
+def served_of(reply: Reply, at: int) -> Served:
+    """What was answered, as it stands in the log."""
+    prediction, probabilities, score = reply.answer
+    pairs: list[tuple[Label, float]] | None = None
+    if probabilities is not None:
+        pairs = list(probabilities.items())
+    return Served(prediction, at, pairs, score, reply.broke is not None)
+
+
+def _answer_of(served: Served) -> Answer:
+    pairs = served.probabilities
+    return Answer(served.prediction, None if pairs is None else dict(pairs), served.score)

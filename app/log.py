@@ -1,0 +1,254 @@
+"""The log: append, read, tail. Ordered, durable, idempotent; the only truth of the service.
+
+Group commit. Whoever appends puts a draft in the queue and waits; one committer takes all that
+waits and makes it durable in one transaction, while the next batch gathers:
+
+    append ──┐
+    append ──┼─▶ queue ──▶ committer: BEGIN, lock the models' rows, drop duplicates,
+    append ──┘               take offsets, insert, COMMIT ──▶ deliver ──▶ answer the waiting
+
+Offsets are taken from the model's own row inside the transaction that inserts, so they are gapless
+and commit order is offset order, with any number of writers. `deliver` is called with what was
+committed, in order, before any waiting append is answered.
+
+When a transaction fails, its outcome may be unknown: nothing of it is acknowledged or delivered,
+and because the next offset is always read from the database, an entry that was durable after all
+shows as a gap before the next one; whoever applies entries reads what it misses from here.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from app.database import Database
+from app.errors import AlreadyLabelled, HeadraceError, LogUnavailable, Overloaded, UnknownModel
+from app.tables import entries, models
+
+logger = logging.getLogger(__name__)
+
+
+class Draft(NamedTuple):
+    """An entry that has no offset yet. `at` is in microseconds."""
+
+    model_id: int
+    kind: str
+    id: str
+    prediction_id: str | None
+    at: int
+    body: bytes
+
+
+class Row(NamedTuple):
+    """An entry of the log as it is stored. `at` is in microseconds."""
+
+    model_id: int
+    offset: int
+    kind: str
+    id: str
+    prediction_id: str | None
+    at: int
+    body: bytes
+
+
+class Receipt(NamedTuple):
+    """Where a draft stands in the log; `duplicate` if its id stood there before."""
+
+    offset: int
+    duplicate: bool
+
+
+Outcome = Receipt | HeadraceError
+Deliver = Callable[[Sequence[Row]], None]
+
+
+class Log:
+    """Appends in groups, reads and counts. Open it inside the event loop that will use it."""
+
+    def __init__(self, database: Database, queue_max: int, batch_max: int) -> None:
+        self._database = database
+        self._queue_max = queue_max
+        self._batch_max = batch_max
+        self._queue: deque[tuple[Draft, asyncio.Future[Receipt]]] = deque()
+        self._filled = asyncio.Event()
+        self._committer: asyncio.Task[None] | None = None
+
+    def open(self, deliver: Deliver) -> None:
+        """Start the committer."""
+        self._committer = asyncio.create_task(self._commit_forever(deliver), name="committer")
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        if self._committer is not None:
+            committer, self._committer = self._committer, None
+            self._filled.set()
+            await committer
+
+    async def append(self, draft: Draft) -> Receipt:
+        """Make an entry durable, and say where it stands.
+
+        The same id again gives the first receipt with `duplicate`. Raises `Overloaded` before
+        anything was taken in, `AlreadyLabelled`, `UnknownModel`, and `LogUnavailable`, after which
+        the same draft may be appended again: its id keeps it from standing there twice.
+        """
+        if len(self._queue) >= self._queue_max or self._committer is None:
+            raise Overloaded(
+                f"{len(self._queue):,} entries are waiting to be made durable, and this one was "
+                "not taken. Send it again after the time that Retry-After says."
+            )
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._queue.append((draft, future))
+        self._filled.set()
+        return await future
+
+    async def read(self, model_id: int, after: int, limit: int) -> list[Row]:
+        """The model's entries behind offset `after`, oldest first, at most `limit`."""
+        return await self._database.read(
+            lambda connection: read(connection, model_id, after, limit)
+        )
+
+    async def heads(self) -> dict[int, int]:
+        """How far each model's log reaches."""
+        return await self._database.read(
+            lambda connection: {
+                row.id: row.head
+                for row in connection.execute(sa.select(models.c.id, models.c.head))
+            }
+        )
+
+    async def find_label(self, model_id: int, prediction_id: str) -> Row | None:
+        """The entry that labelled this prediction, if any."""
+        where = (entries.c.model_id == model_id, entries.c.prediction_id == prediction_id)
+        query = sa.select(*_COLUMNS).where(*where)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else Row(*row)
+
+    async def _commit_forever(self, deliver: Deliver) -> None:
+        while True:
+            if not self._queue:
+                if self._committer is None:
+                    return
+                self._filled.clear()
+                await self._filled.wait()
+                continue
+            size = min(len(self._queue), self._batch_max)
+            batch = [self._queue.popleft() for _ in range(size)]
+            drafts = [draft for draft, _ in batch]
+            try:
+                rows, outcomes = await self._database.write(lambda c: append(c, drafts))  # noqa: B023
+            except LogUnavailable as error:
+                outcomes = [LogUnavailable(error.message)] * size
+            except Exception:
+                logger.exception("appending failed, which is a bug")
+                outcomes = [
+                    LogUnavailable("The log failed. Send it again, with the same id.")
+                ] * size
+            else:
+                deliver(rows)
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    if isinstance(outcome, Receipt):
+                        future.set_result(outcome)
+                    else:
+                        future.set_exception(outcome)
+
+
+_COLUMNS = tuple(entries.c[name] for name in Row._fields)
+_READ = (
+    sa.select(*_COLUMNS)
+    .where(
+        entries.c.model_id == sa.bindparam("model"),
+        entries.c.offset > sa.bindparam("after"),
+    )
+    .order_by(entries.c.offset)
+    .limit(sa.bindparam("limit"))
+)
+_INSERT = sa.insert(entries)
+_ADVANCE = (
+    sa.update(models).where(models.c.id == sa.bindparam("model")).values(head=sa.bindparam("to"))
+)
+
+
+def read(connection: Connection, model_id: int, after: int, limit: int) -> list[Row]:
+    """The model's entries behind offset `after`, oldest first, at most `limit`."""
+    rows = connection.execute(_READ, {"model": model_id, "after": after, "limit": limit})
+    return [Row(*row) for row in rows]
+
+
+def unlearnable_bodies(connection: Connection, model_id: int) -> list[bytes]:
+    """The bodies of the model's entries that say what could not be learned."""
+    # Two steps, because SQLite takes the partial index only for a query that it covers.
+    offsets = sa.select(entries.c.offset).where(
+        entries.c.model_id == model_id, entries.c.kind == sa.literal_column("'unlearnable'")
+    )
+    query = sa.select(entries.c.body).where(
+        entries.c.model_id == model_id, entries.c.offset.in_(offsets)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def append(connection: Connection, drafts: Sequence[Draft]) -> tuple[list[Row], list[Outcome]]:
+    """Append drafts inside a transaction: the rows that are new, and each draft's outcome."""
+    heads = _heads(connection, {draft.model_id for draft in drafts})
+    ids = _existing(connection, entries.c.id, {(d.model_id, d.id) for d in drafts})
+    labelled = _existing(
+        connection,
+        entries.c.prediction_id,
+        {(d.model_id, d.prediction_id) for d in drafts if d.prediction_id is not None},
+    )
+    rows: list[Row] = []
+    outcomes: list[Outcome] = []
+    for draft in drafts:
+        key = (draft.model_id, draft.id)
+        label = (draft.model_id, draft.prediction_id)
+        if draft.model_id not in heads:
+            outcomes.append(
+                UnknownModel("The model was deleted. Create it again, or name another.")
+            )
+        elif key in ids:
+            outcomes.append(Receipt(ids[key], duplicate=True))
+        elif label in labelled:
+            outcomes.append(already_labelled(label[1], labelled[label]))
+        else:
+            offset = heads[draft.model_id] = heads[draft.model_id] + 1
+            ids[key] = offset
+            if draft.prediction_id is not None:
+                labelled[label] = offset
+            rows.append(Row(draft.model_id, offset, *draft[1:]))
+            outcomes.append(Receipt(offset, duplicate=False))
+    if rows:
+        connection.execute(_INSERT, [row._asdict() for row in rows])
+        advanced = sorted({row.model_id for row in rows})
+        connection.execute(_ADVANCE, [{"model": m, "to": heads[m]} for m in advanced])
+    return rows, outcomes
+
+
+def already_labelled(prediction_id: str | None, offset: int) -> AlreadyLabelled:
+    """What a second label of a prediction is answered."""
+    return AlreadyLabelled(
+        f"The prediction {prediction_id!r} has its label, at offset {offset}, from feedback with "
+        "another id. A prediction is labelled once: keep the first, or predict again."
+    )
+
+
+def _heads(connection: Connection, model_ids: Iterable[int]) -> dict[int, int]:
+    query = sa.select(models.c.id, models.c.head).where(models.c.id.in_(sorted(model_ids)))
+    query = query.order_by(models.c.id).with_for_update()
+    return {row.id: row.head for row in connection.execute(query)}
+
+
+def _existing(
+    connection: Connection, column: sa.Column[str], keys: set[tuple[int, str]]
+) -> dict[tuple[int, str | None], int]:
+    """Which of these (model, value) pairs stand in the log, and at which offsets."""
+    if not keys:
+        return {}
+    # `IS NOT NULL` says nothing new, but without it SQLite does not take the partial index.
+    query = sa.select(entries.c.model_id, column, entries.c.offset).where(
+        sa.tuple_(entries.c.model_id, column).in_(sorted(keys)), column.is_not(None)
+    )
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}

@@ -1,0 +1,179 @@
+"""What one process holds: opened at the start, closed in reverse.
+
+settings ─▶ database ─▶ registry, log, predictions ─▶ applier (replicas) ─▶ serving
+                                                          ▲
+                                     tail: models and entries of other processes
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from secrets import randbelow
+from typing import Any
+
+import msgspec
+from uuid_utils import uuid7
+
+from app import entries
+from app.applier import Applier, Replica
+from app.database import Database, now_us
+from app.errors import InvalidSpec, LogUnavailable, Problem, UnknownModel, WrongHashSeed
+from app.live import LiveModel
+from app.log import Draft, Log
+from app.predictions import Predictions
+from app.registry import Registry
+from app.serving import Serving
+from app.settings import Settings
+from learners import spec as specs
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """One process's models, ready to serve. `clock` gives microseconds since 1970.
+
+    Raises a `StartRefused` if the database, or this process, cannot keep what is promised.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], int] = now_us) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.database = Database(settings)
+        try:
+            check_hash_seed(self.database.hash_seed())
+        except BaseException:
+            self.database.close()
+            raise
+        self.registry = Registry(self.database, settings.models_max)
+        self.log = Log(self.database, settings.append_queue_max, settings.append_batch_max)
+        self.predictions = Predictions(self.database, settings, clock)
+        self.applier = Applier(self.database, self._record_unlearnable)
+        self.serving = Serving(
+            self.log, self.predictions, settings, clock, lambda: self.database.is_writable
+        )
+        self._by_name: dict[str, Replica] = {}
+        self._tail: asyncio.Task[None] | None = None
+        self._tailed = False
+        self._creating = asyncio.Semaphore(1)
+
+    async def open(self) -> None:
+        """Start serving: models become ready one by one, in the order of their creation."""
+        self.log.open(self.applier.deliver)
+        self.predictions.open()
+        self._tail = asyncio.create_task(self._tail_forever(), name="tail")
+
+    async def close(self) -> None:
+        """Make durable what was taken in, then let go of everything."""
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)
+        await self.log.close()
+        await self.predictions.close()
+        await self.applier.close()
+        self.database.close()
+
+    def replica(self, name: str) -> Replica:
+        """The replica of a model. Raises `UnknownModel`, or `NotReady` before all are known."""
+        replica = self._by_name.get(name)
+        if replica is None:
+            raise UnknownModel(f"There is no model named {name!r}. GET /v1/models lists them.")
+        return replica
+
+    def replicas(self) -> list[Replica]:
+        """The replicas of all models, by name."""
+        return [self._by_name[name] for name in sorted(self._by_name)]
+
+    async def create(self, wanted: entries.Created, metrics: list[Any] | None) -> Replica:
+        """Create a model from what was asked for, and let it serve; no `metrics`: the task's.
+
+        Raises `InvalidSpec`, `ModelExists`, `TooManyModels`, `LogUnavailable`.
+        """
+        async with self._creating:
+            created = await asyncio.to_thread(completed, wanted, metrics, randbelow(2**32))
+            at = self.clock()
+            registered = await self.registry.create(created, str(uuid7()), at)
+            replica = Replica(registered)
+            live = await asyncio.to_thread(LiveModel, created, at, frozenset())
+            self.applier.open_model(replica, live)
+            self._by_name[created.name] = replica
+        logger.info("created model %r", created.name)
+        return replica
+
+    async def delete(self, name: str) -> None:
+        """Delete a model; what it leaves in the tables is removed beside the requests."""
+        await self.registry.delete(name)
+        self._forget(name)
+        self.applier.spawn(self._sweep())
+
+    def is_restored(self) -> bool:
+        """Whether every model that exists can answer."""
+        return self._tailed and all(r.state in ("ready", "rebuilding") for r in self.replicas())
+
+    async def _sweep(self) -> None:
+        await self.registry.sweep()
+
+    def _forget(self, name: str) -> None:
+        replica = self._by_name.pop(name, None)
+        if replica is not None:
+            self.applier.replicas.pop(replica.id, None)
+            replica.state = "failed"
+            replica.answer_waiters(UnknownModel(f"The model {name!r} was deleted meanwhile."))
+            logger.info("deleted model %r", name)
+
+    async def _tail_forever(self) -> None:
+        """Follow what other processes did; and try again to write, while nothing can be."""
+        while True:
+            try:
+                await self._follow()
+                if not self.database.is_writable:
+                    await self.database.probe()
+            except LogUnavailable:
+                pass
+            except Exception:
+                logger.exception("following the log failed, which is a bug")
+            await asyncio.sleep(self.settings.tail_poll_seconds)
+
+    async def _follow(self) -> None:
+        async with self._creating:
+            heads = await self.log.heads()
+            for name, replica in list(self._by_name.items()):
+                if replica.id not in heads:
+                    self._forget(name)
+            known = {replica.id for replica in self._by_name.values()}
+            fresh = await self.registry.list(but=known) if heads.keys() - known else []
+            restoring = [Replica(registered) for registered in fresh]
+            self._by_name.update((replica.name, replica) for replica in restoring)
+        self._tailed = True
+        for replica in restoring:
+            await self.applier.restore(replica)
+        for replica in list(self._by_name.values()):
+            if replica.is_behind(heads.get(replica.id, 0)):
+                await self.applier.catch_up(replica)
+
+    async def _record_unlearnable(self, model_id: int, offset: int, reason: str) -> None:
+        """Note in the log what broke a learner, so that a replay passes it over at once."""
+        body = entries.encode(entries.Unlearnable(offset, reason[:1_000]))
+        id = f"unlearnable:{offset}"
+        await self.log.append(Draft(model_id, "unlearnable", id, None, self.clock(), body))
+
+
+def check_hash_seed(wanted: int) -> None:
+    """Raises `WrongHashSeed` if this process hashes strings otherwise than its installation."""
+    if os.environ.get("PYTHONHASHSEED") != str(wanted):
+        raise WrongHashSeed(
+            "Some learners depend on how Python hashes strings, so every process of an "
+            "installation uses one seed. Start with `headrace serve`, or with "
+            f"PYTHONHASHSEED={wanted}."
+        )
+
+
+def completed(wanted: entries.Created, metrics: list[Any] | None, seed: int) -> entries.Created:
+    """What was asked for with its specs in their full stored form. Raises `InvalidSpec`."""
+    try:
+        learner = specs.complete(wanted.learner, wanted.task, seed)
+        built = specs.build(learner)
+        scores = specs.complete_metrics(metrics, wanted.task, built)
+    except specs.InvalidSpec as error:
+        raise InvalidSpec(str(error), [Problem(error.place, error.reason)]) from None
+    return msgspec.structs.replace(wanted, learner=learner, metrics=scores)

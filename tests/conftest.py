@@ -1,0 +1,48 @@
+"""Fixtures: a service in a process of its own, and one inside the test's process."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from tests.process import Headrace, headrace
+
+FULL = os.environ.get("HEADRACE_TEST_FULL") == "1"
+"""Whether the long suites run in their full form (`make soak`)."""
+
+
+@pytest.fixture
+def full() -> bool:
+    """Whether the long suites run in their full form."""
+    return FULL
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a database file of the test's own."""
+    return Settings(database_url=f"sqlite:///{tmp_path}/headrace.db")
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """The application in this process, its lifespan running."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Headrace]:
+    """A real process."""
+    with headrace(tmp_path) as service:
+        yield service
+
+
+def problem(reply: Response) -> str:
+    """The code of an answer that is a problem."""
+    assert reply.headers["content-type"] == "application/problem+json", reply.text
+    return str(reply.json()["code"])
