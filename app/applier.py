@@ -17,14 +17,17 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
 from typing import Literal
 
 from app import entries, log
 from app.database import Database
-from app.errors import HeadraceError, LogUnavailable, NotReady
+from app.errors import HeadraceError, LogUnavailable, NotReady, UnknownModel
 from app.live import Broke, LiveModel
 from app.log import Row
 from app.registry import Registered
+from app.replay import READ_CHUNK, ReplayStopped, SafePoint, Source, replay
 from learners.learner import Learner
 
 logger = logging.getLogger(__name__)
@@ -32,13 +35,7 @@ logger = logging.getLogger(__name__)
 SLICE_SECONDS = 0.005
 """How long entries are applied before requests have their turn."""
 
-READ_CHUNK = 1_000
-"""How many entries are read from the log, and held in memory, at once."""
-
-PROGRESS_SECONDS = 5.0
-"""How often a long replay says how far it is."""
-
-State = Literal["restoring", "ready", "rebuilding", "failed"]
+State = Literal["restoring", "ready", "rebuilding", "failed", "deleted"]
 Record = Callable[[int, int, str], Awaitable[None]]
 """Appends to a model's log that the entry at an offset is unlearnable, and why."""
 
@@ -47,6 +44,7 @@ class Replica:
     """What this process holds of one model: its live state, and what waits for it."""
 
     def __init__(self, registered: Registered) -> None:
+        self.registered = registered
         self.id = registered.id
         self.name = registered.name
         self.created = registered.created
@@ -55,6 +53,7 @@ class Replica:
         self.live: LiveModel | None = None
         self.inbox: deque[Row] = deque()
         self.broken: dict[int, str] = {}
+        self.safe_point: SafePoint | None = None
         self.types_claimed: dict[str, entries.FeatureType] = {}
         self.labels_claimed: set[entries.Label] = set()
         self.pending = 0
@@ -64,13 +63,17 @@ class Replica:
     @property
     def model(self) -> LiveModel:
         """The live model. Raises `NotReady` while there is none that its log explains."""
-        if self.live is None or self.state == "failed":
+        if self.state == "deleted":
+            raise UnknownModel(f"The model {self.name!r} was deleted meanwhile.")
+        if self.state == "failed":
+            raise NotReady(
+                f"The model {self.name!r} stopped: its state is not what its log says. The log of "
+                "operations says more; a restart restores it."
+            )
+        if self.live is None:
             raise NotReady(
                 f"The model {self.name!r} is being restored from its log. GET /readyz says when it "
                 "is done."
-                if self.state == "restoring"
-                else f"The model {self.name!r} stopped: its state is not what its log says. "
-                "The log of operations says more; a restart restores it."
             )
         return self.live
 
@@ -88,13 +91,21 @@ class Replica:
         """Whether the log reaches further than what was applied or delivered."""
         return self.live is not None and not self.inbox and self.live.offset_applied < head
 
-    async def applied(self, offset: int) -> None:
-        """Wait until this process has applied the entry at `offset`."""
-        if self.model.offset_applied < offset:
-            self._waited += 1
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiters, (offset, self._waited, future))
-            await future
+    async def applied(self, offset: int, seconds_max: float) -> None:
+        """Wait until this process has applied the entry at `offset`. Raises `NotReady`."""
+        if self.model.offset_applied >= offset:
+            return
+        self._waited += 1
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (offset, self._waited, future))
+        try:
+            async with asyncio.timeout(seconds_max):
+                await future
+        except TimeoutError:
+            raise NotReady(
+                f"The feedback is durable at offset {offset:,}, and the model {self.name!r} has "
+                "not learned it yet. Send it again with the same id to know when it has."
+            ) from None
 
     def answer_waiters(self, error: HeadraceError | None = None) -> None:
         """Let go whoever waits for an offset that is applied; with an error, everybody."""
@@ -126,6 +137,7 @@ class Applier:
         self._busy: deque[Replica] = deque()
         self._running = False
         self._replayer = ThreadPoolExecutor(1, "replay")
+        self._stop = Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def deliver(self, rows: Sequence[Row]) -> None:
@@ -178,6 +190,7 @@ class Applier:
 
     async def close(self) -> None:
         """Stop what runs beside the requests; applied entries need no goodbye."""
+        self._stop.set()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -238,60 +251,28 @@ class Applier:
 
     async def _replay_into(self, replica: Replica, broke: Broke | None) -> None:
         loop = asyncio.get_running_loop()
+        source = Source(self._database, replica.registered, self._stop)
+        work = partial(replay, source, broke, replica.safe_point)
         while True:
             try:
-                live, found = await loop.run_in_executor(
-                    self._replayer, self._replay, replica, broke
-                )
+                done = await loop.run_in_executor(self._replayer, work)
                 break
             except LogUnavailable:
                 await asyncio.sleep(1)
+            except ReplayStopped:
+                return
             except Exception:
                 self._fail(replica)
                 return
-        replica.broken.update(found)
-        replica.live, replica.state = live, "ready"
+        replica.broken.update(done.found)
+        replica.safe_point = done.safe_point
+        replica.live, replica.state = done.live, "ready"
         replica.answer_waiters()
         if replica.inbox:
             self._busy.append(replica)
-        for offset, reason in found.items():
-            self.spawn(self._record(replica.id, offset, reason))
+        for offset in done.unrecorded:
+            self.spawn(self._record(replica.id, offset, done.found[offset]))
         await self.catch_up(replica)
-
-    def _replay(self, replica: Replica, broke: Broke | None) -> tuple[LiveModel, dict[int, str]]:
-        """A live model at its log's end, and what broke a learner on the way; in a thread."""
-        found = {} if broke is None else {broke.offset: broke.reason}
-        known = self._known_unlearnable(replica.id)
-        while True:
-            dropped = frozenset(known) | frozenset(found)
-            live = LiveModel(replica.created, replica.created_at, dropped)
-            try:
-                self._fold(replica, live)
-            except Broke as broke_again:
-                found[broke_again.offset] = broke_again.reason
-            else:
-                return live, {at: why for at, why in found.items() if at not in known}
-
-    def _known_unlearnable(self, model_id: int) -> set[int]:
-        with self._database.snapshot() as connection:
-            bodies = log.unlearnable_bodies(connection, model_id)
-        found = [entries.decode(body) for body in bodies]
-        return {entry.offset for entry in found if isinstance(entry, entries.Unlearnable)}
-
-    def _fold(self, replica: Replica, live: LiveModel) -> None:
-        began = told = time.monotonic()
-        while True:
-            with self._database.snapshot() as connection:
-                rows = log.read(connection, replica.id, live.offset_applied, READ_CHUNK)
-            for row in rows:
-                live.apply(row.offset, entries.decode(row.body), row.at)
-            now = time.monotonic()
-            if now - told >= PROGRESS_SECONDS:
-                told, rate = now, live.offset_applied / (now - began)
-                message = "model %r: replayed to offset %s, %s entries a second"
-                logger.info(message, replica.name, f"{live.offset_applied:,}", f"{rate:,.0f}")
-            if len(rows) < READ_CHUNK:
-                return
 
 
 async def _logged(work: Awaitable[None]) -> None:

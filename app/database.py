@@ -37,6 +37,10 @@ SQLITE_SAFE = (3, 51, 3)
 """The first SQLite without the WAL-reset bug, by which two processes could corrupt the file."""
 
 READERS = 4
+"""How many reads a process does at once."""
+
+PROBE_SECONDS = 1.0
+"""For how long a probe that succeeded is believed."""
 
 
 def now_us() -> int:
@@ -62,6 +66,7 @@ class Database:
         self._writer = ThreadPoolExecutor(1, "write")
         self._readers = ThreadPoolExecutor(READERS, "read")
         self.is_writable = True
+        self._probed = float("-inf")
         try:
             self._prepare()
         except BaseException:
@@ -103,13 +108,14 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def probe(self) -> None:
-        """Write something. Raises `LogUnavailable` if nothing can be made durable."""
-        await self.write(lambda connection: connection.execute(_PROBE, {"now": now_us()}))
+        """Write something, at most once a second. `LogUnavailable` if it cannot be made durable."""
+        if not self.is_writable or time.monotonic() - self._probed > PROBE_SECONDS:
+            await self.write(lambda connection: connection.execute(_PROBE, {"now": now_us()}))
+            self._probed = time.monotonic()
 
     def hash_seed(self) -> int:
         """The `PYTHONHASHSEED` of every process of this installation."""
-        with self.snapshot() as connection:
-            return int(connection.execute(sa.select(installation.c.hash_seed)).scalar_one())
+        return self._hash_seed
 
     def close(self) -> None:
         """Finish what is being written and let go of the file."""
@@ -133,7 +139,7 @@ class Database:
             raise _unavailable(error) from error
         try:
             yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite.Error) as error:
             connection.invalidate()
             raise _unavailable(error) from error
         except BaseException:
@@ -147,10 +153,12 @@ class Database:
         try:
             with self.transaction() as connection:
                 self._migrate(connection)
-                if connection.execute(sa.select(installation.c.id)).first() is None:
-                    now = now_us()
-                    row = {"id": 1, "hash_seed": _hash_seed(), "created_at": now, "probed_at": now}
+                seed = connection.execute(sa.select(installation.c.hash_seed)).scalar()
+                if seed is None:
+                    seed, now = _hash_seed(), now_us()
+                    row = {"id": 1, "hash_seed": seed, "created_at": now, "probed_at": now}
                     connection.execute(sa.insert(installation), row)
+            self._hash_seed = int(seed)
         except LogUnavailable as error:
             raise UnsafeDatabase(
                 f"The database {self.url} cannot be opened: {error.__cause__}. "
@@ -248,7 +256,7 @@ def _hash_seed() -> int:
     return int(given) if given.isdecimal() else secrets.randbelow(4_294_967_295) + 1
 
 
-def _unavailable(error: SQLAlchemyError) -> LogUnavailable:
+def _unavailable(error: Exception) -> LogUnavailable:
     reason = str(getattr(error, "orig", None) or error)
     logger.warning("the database failed: %s", reason)
     return LogUnavailable(

@@ -59,17 +59,16 @@ def check_features(
         elif value is None:
             continue
         else:
-            problems.append(Problem(f"features.{name}", _refusal(value, magnitude)))
+            problems.append(Problem(_place(name), _refusal(value, magnitude)))
             continue
         if kind is None:
             fresh[name] = found
         elif kind != found and not (kind == "text" and found == "category"):
             reason = f"is {_article(value)}, and this feature is of type {kind}"
-            problems.append(Problem(f"features.{name}", reason))
+            problems.append(Problem(_place(name), reason))
     for name in fresh:
         if len(name) > NAME_MAX:
-            place = f"features.{name[:32]}…"
-            problems.append(Problem(place, f"has a name of over {NAME_MAX} characters"))
+            problems.append(Problem(_place(name), f"has a name of over {NAME_MAX} characters"))
     if problems:
         raise _invalid(problems)
     if fresh and len(types) + len(fresh) > limits.known:
@@ -86,6 +85,10 @@ def without_missing(features: Features) -> Features:
     if None in features.values():
         return {name: value for name, value in features.items() if value is not None}
     return features
+
+
+def _place(name: str) -> str:
+    return f"features.{name}" if len(name) <= NAME_MAX else f"features.{name[:32]}…"
 
 
 def _invalid(problems: list[Problem]) -> InvalidFeatures:

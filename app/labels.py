@@ -6,11 +6,10 @@
 |---|---|
 | binary | `true`, `false`, `1`, `0`: the first two and the last two are the same |
 | multiclass | strings and integers |
-| regression | finite numbers |
+| regression | numbers within ±1e300 |
 | anomaly | none, or `true` and `false` |
 """
 
-import math
 from collections.abc import Container
 from typing import Any
 
@@ -23,10 +22,13 @@ STRING_MAX = 1_000
 INTEGER_MAX = 2**63 - 1
 """The largest label of a class, in magnitude."""
 
+NUMBER_MAX = 1e300
+"""The largest label of a regression, in magnitude: the mean of such labels is finite."""
+
 _WANTED = {
     "binary": "true or false (or 1 or 0)",
     "multiclass": "a string or an integer",
-    "regression": "a finite number",
+    "regression": "a number within ±1e300",
     "anomaly": "true or false, or none at all",
 }
 
@@ -47,10 +49,8 @@ def check_label(task: Task, label: Any, known: Container[Label]) -> Label | None
         if type(label) is int and -INTEGER_MAX <= label <= INTEGER_MAX:
             return _distinct(label, str(label), known)
     elif task == "regression":
-        if type(label) is float and math.isfinite(label):
-            return label
-        if type(label) is int and abs(label) <= 10**300:
-            return label
+        if type(label) in (float, int) and -NUMBER_MAX <= label <= NUMBER_MAX:
+            return label  # type: ignore[no-any-return]
     elif label is None or type(label) is bool:
         return label
     raise _invalid(task, label)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from app.entries import Created, Entry, Example, Features, FeatureType, Label, Served, Unlearnable
 from app.features import without_missing
 from app.monitoring import Monitor
-from learners.learner import Answer, Learner, LearnerBroke
+from learners.learner import Learner, LearnerBroke
+from learners.scoring import Answer
 
 
 class Broke(Exception):
@@ -51,8 +52,10 @@ class LiveModel:
         """Answer features, by the learner or, where it breaks, by what the labels say."""
         if self.learner is None:
             return Reply(self._prior(), "the learner is being rebuilt")
+        # A copy: what is remembered of a prediction is what was sent.
+        x = dict(features if self.learner.keeps_null else without_missing(features))
         try:
-            return Reply(self.learner.predict(self._seen(features)))
+            return Reply(self.learner.predict(x))
         except LearnerBroke as error:
             return Reply(self._prior(), str(error))
 
@@ -75,24 +78,31 @@ class LiveModel:
         learner = self.learner
         if learner is None:
             raise RuntimeError("a learner that broke was asked to learn")
-        x, y = self._seen(example.features), example.label
+        features, y = example.features, example.label
+        x = features if learner.keeps_null else without_missing(features)
         try:
-            answer = _answer_of(example.served) if example.served else self.reply(x).answer
+            answer = _answer_of(example.served) if example.served else self._answer(learner, x)
             learner.score(y, answer)
             learner.learn(x, y)
         except LearnerBroke as error:
             self.learner = None
             raise Broke(offset, str(error)) from error
-        for name in example.features.keys() - self.types.keys():
-            kind = type_of(example.features[name])
-            if kind is not None:
-                self.types[name] = kind
+        if not features.keys() <= self.types.keys():
+            self._fix_types(features)
         self.monitor.observe(example, at)
 
-    def _seen(self, features: Features) -> Features:
-        """The features as the learner sees them: a copy, and only an imputer sees what misses."""
-        keeps_null = self.learner is not None and self.learner.keeps_null
-        return dict(features) if keeps_null else dict(without_missing(features))
+    def _answer(self, learner: Learner, x: Features) -> Answer:
+        try:
+            return learner.predict(x)
+        except LearnerBroke:
+            return self._prior()
+
+    def _fix_types(self, features: Features) -> None:
+        """The first example that carries a feature fixes its type."""
+        for name, value in features.items():
+            kind = type_of(value)
+            if kind is not None:
+                self.types.setdefault(name, kind)
 
     def _prior(self) -> Answer:
         prediction, shares = self.monitor.prior()

@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 
 from app.database import Database
 from app.errors import AlreadyLabelled, HeadraceError, LogUnavailable, Overloaded, UnknownModel
+from app.settings import Settings
 from app.tables import entries, models
 
 logger = logging.getLogger(__name__)
@@ -69,10 +70,11 @@ Deliver = Callable[[Sequence[Row]], None]
 class Log:
     """Appends in groups, reads and counts. Open it inside the event loop that will use it."""
 
-    def __init__(self, database: Database, queue_max: int, batch_max: int) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._queue_max = queue_max
-        self._batch_max = batch_max
+        self._queue_max = settings.append_queue_max
+        self._batch_max = settings.append_batch_max
+        self._seconds_max = settings.feedback_seconds_max
         self._queue: deque[tuple[Draft, asyncio.Future[Receipt]]] = deque()
         self._filled = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
@@ -103,7 +105,14 @@ class Log:
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._queue.append((draft, future))
         self._filled.set()
-        return await future
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                return await future
+        except TimeoutError:
+            raise LogUnavailable(
+                f"The entry was not made durable within {self._seconds_max:g} s, and may still be. "
+                "Send it again, with the same id, so that it is taken once."
+            ) from None
 
     async def read(self, model_id: int, after: int, limit: int) -> list[Row]:
         """The model's entries behind offset `after`, oldest first, at most `limit`."""
@@ -167,6 +176,7 @@ _READ = (
     .order_by(entries.c.offset)
     .limit(sa.bindparam("limit"))
 )
+_REPLAY = _READ.with_only_columns(entries.c.offset, entries.c.at, entries.c.body)
 _INSERT = sa.insert(entries)
 _ADVANCE = (
     sa.update(models).where(models.c.id == sa.bindparam("model")).values(head=sa.bindparam("to"))
@@ -177,6 +187,21 @@ def read(connection: Connection, model_id: int, after: int, limit: int) -> list[
     """The model's entries behind offset `after`, oldest first, at most `limit`."""
     rows = connection.execute(_READ, {"model": model_id, "after": after, "limit": limit})
     return [Row(*row) for row in rows]
+
+
+def read_bodies(
+    connection: Connection, model_id: int, after: int, limit: int
+) -> Sequence[tuple[int, int, bytes]]:
+    """What a replay needs of the entries behind `after`: offset, instant, body."""
+    query = {"model": model_id, "after": after, "limit": limit}
+    # The cursor's own tuples: SQLAlchemy's rows cost as much as decoding the entries.
+    return connection.execute(_REPLAY, query).cursor.fetchall()
+
+
+def head(connection: Connection, model_id: int) -> int:
+    """How far the model's log reaches; 0 if there is no such model."""
+    query = sa.select(models.c.head).where(models.c.id == model_id)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def unlearnable_bodies(connection: Connection, model_id: int) -> list[bytes]:

@@ -142,7 +142,8 @@ class Predictions:
             for (model_id, id), (at, body) in self._writing.items()
         ]
         try:
-            await self._database.write(lambda connection: _insert(connection, rows))
+            before = self._clock() - self._keep_us
+            await self._database.write(lambda connection: _insert(connection, rows, before))
         except LogUnavailable:
             self._unwritten = {**self._writing, **self._unwritten}
             if self._writer is None:
@@ -151,14 +152,23 @@ class Predictions:
             else:
                 await asyncio.sleep(10 * self._pause_seconds)
         else:
-            self._written.update(self._writing)
+            for key, held in self._writing.items():
+                replaced = self._written.pop(key, None)
+                self._bytes -= 0 if replaced is None else len(replaced[1])
+                self._written[key] = held
         self._writing = {}
 
 
 _FIND = sa.select(predictions.c.at, predictions.c.body).where(
     predictions.c.model_id == sa.bindparam("model"), predictions.c.id == sa.bindparam("id")
 )
-_INSERT = insert(predictions).on_conflict_do_nothing()
+_INSERT = insert(predictions)
+_INSERT = _INSERT.on_conflict_do_update(
+    index_elements=[predictions.c.model_id, predictions.c.id],
+    set_={"at": _INSERT.excluded.at, "body": _INSERT.excluded.body},
+    # One that is expired, and not yet deleted, makes room for the next of its id.
+    where=predictions.c.at < sa.bindparam("before"),
+)
 _COUNT = (
     sa.update(models)
     .where(models.c.id == sa.bindparam("model"))
@@ -166,8 +176,8 @@ _COUNT = (
 )
 
 
-def _insert(connection: Connection, rows: list[dict[str, object]]) -> None:
-    connection.execute(_INSERT, rows)
+def _insert(connection: Connection, rows: list[dict[str, object]], before: int) -> None:
+    connection.execute(_INSERT, [{**row, "before": before} for row in rows])
     made = Counter(row["model_id"] for row in rows)
     connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
 

@@ -18,7 +18,7 @@ from uuid_utils import uuid7
 from app import entries
 from app.applier import Applier, Replica
 from app.database import Database, now_us
-from app.errors import InvalidSpec, LogUnavailable, Problem, UnknownModel, WrongHashSeed
+from app.errors import InvalidSpec, LogUnavailable, NotReady, Problem, UnknownModel, WrongHashSeed
 from app.live import LiveModel
 from app.log import Draft, Log
 from app.predictions import Predictions
@@ -46,7 +46,7 @@ class Runtime:
             self.database.close()
             raise
         self.registry = Registry(self.database, settings.models_max)
-        self.log = Log(self.database, settings.append_queue_max, settings.append_batch_max)
+        self.log = Log(self.database, settings)
         self.predictions = Predictions(self.database, settings, clock)
         self.applier = Applier(self.database, self._record_unlearnable)
         self.serving = Serving(
@@ -76,6 +76,8 @@ class Runtime:
     def replica(self, name: str) -> Replica:
         """The replica of a model. Raises `UnknownModel`, or `NotReady` before all are known."""
         replica = self._by_name.get(name)
+        if replica is None and not self._tailed:
+            raise NotReady("The models are being looked up. GET /readyz says when they serve.")
         if replica is None:
             raise UnknownModel(f"There is no model named {name!r}. GET /v1/models lists them.")
         return replica
@@ -117,7 +119,7 @@ class Runtime:
         replica = self._by_name.pop(name, None)
         if replica is not None:
             self.applier.replicas.pop(replica.id, None)
-            replica.state = "failed"
+            replica.state = "deleted"
             replica.answer_waiters(UnknownModel(f"The model {name!r} was deleted meanwhile."))
             logger.info("deleted model %r", name)
 

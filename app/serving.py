@@ -19,6 +19,7 @@ from app.errors import (
     InvalidFeatures,
     InvalidLabel,
     LogUnavailable,
+    NotReady,
     Problem,
     Unanswerable,
     UnknownPrediction,
@@ -52,7 +53,7 @@ class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of feedback: `prediction_id` or `features`, and the label."""
 
     prediction_id: Any = None
-    features: Any = msgspec.UNSET
+    features: Any = None
     label: Any = None
     id: Any = None
 
@@ -102,6 +103,7 @@ class Serving:
         self._clock = clock
         self._is_writable = is_writable
         self._classes_max = settings.classes_max
+        self._seconds_max = settings.feedback_seconds_max
         self._limits = Limits(
             settings.features_max, settings.features_known_max, settings.number_magnitude_max
         )
@@ -137,7 +139,7 @@ class Serving:
         """
         prediction_id = _checked_id(request.prediction_id, "prediction_id")
         id = _checked_id(request.id, "id")
-        if (prediction_id is None) == (request.features is msgspec.UNSET):
+        if (prediction_id is None) == (request.features is None):
             raise InvalidBody(
                 "Send prediction_id, for a label of a prediction that was asked for, or features, "
                 "for an example of its own; one of the two.",
@@ -164,7 +166,7 @@ class Serving:
         body = encode(example)
         draft = Draft(replica.id, "example", id, prediction_id, self._clock(), body)
         receipt = await self._log.append(draft)
-        await replica.applied(receipt.offset)
+        await replica.applied(receipt.offset, self._seconds_max)
         return _feedback(replica, id, receipt.offset, receipt.duplicate)
 
     async def _answered_before(
@@ -173,7 +175,7 @@ class Serving:
         """Feedback sent again, when its prediction has expired, is answered as it was."""
         row = await self._log.find_label(replica.id, prediction_id)
         if row is not None and row.id == id:
-            await replica.applied(row.offset)
+            await replica.applied(row.offset, self._seconds_max)
             return _feedback(replica, row.id, row.offset, True)
         if row is not None:
             raise already_labelled(prediction_id, row.offset)
@@ -196,7 +198,7 @@ class Serving:
                 )
         if live.created.task == "multiclass" and label not in live.monitor.labels:
             check_label("multiclass", label, replica.labels_claimed)
-            known = len(live.monitor.labels) + len(replica.labels_claimed - {label})
+            known = len({*live.monitor.labels, *replica.labels_claimed} - {label})
             if known >= self._classes_max:
                 raise InvalidLabel(
                     f"The model knows {known:,} labels, and this would be one more than it may. "
@@ -218,6 +220,8 @@ class Serving:
         warnings: list[Warned] = []
         if reply.broke is not None:
             if replica.created.fallback == "error":
+                if replica.state == "rebuilding":
+                    raise NotReady(f"The learner of {replica.name!r} is being rebuilt. Ask again.")
                 raise Unanswerable(
                     f"The learner has no answer to these features: {reply.broke}. Check them "
                     'against what it takes, or create the model with `fallback: "prior"`.'

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         4_096, ge=1, description="Entries waiting to be made durable and applied."
     )
     append_batch_max: int = Field(512, ge=1, description="Entries made durable in one transaction.")
+    feedback_seconds_max: float = Field(
+        30.0,
+        gt=0,
+        description="How long feedback waits to be durable, and then to be learned, in seconds.",
+    )
     models_max: int = Field(10_000, ge=1, description="Models in one service.")
     features_max: int = Field(
         10_000, ge=2, description="An observation with this many features or more is refused."

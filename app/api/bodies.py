@@ -55,7 +55,11 @@ def _leniently(body: bytes, type_: type[T], complaint: str) -> T:
         return int(text) if len(text) <= DIGITS_MAX else math.inf
 
     try:
-        found = json.loads(body, parse_constant=constant, parse_float=number, parse_int=integer)
+        found = json.loads(
+            body.decode(), parse_constant=constant, parse_float=number, parse_int=integer
+        )
+        # Half of a surrogate pair is an escape to `json`, and no text to anything else.
+        _encoder.encode(found)
     except (ValueError, RecursionError):
         found = None
     if not strange or found is None:

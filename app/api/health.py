@@ -9,7 +9,7 @@ from app.api.deps import RuntimeHere
 from app.errors import LogUnavailable, NotReady
 
 router = APIRouter(tags=["health"])
-PROBE_SECONDS = 2.0
+PROBE_SECONDS_MAX = 2.0
 
 
 @router.get("/healthz")
@@ -26,7 +26,7 @@ async def ready(runtime: RuntimeHere) -> schemas.ReadyAnswer:
         restored = sum(replica.state in ("ready", "rebuilding") for replica in replicas)
         raise NotReady(f"{restored} of {len(replicas)} models are restored. Ask again.")
     try:
-        await asyncio.wait_for(runtime.database.probe(), PROBE_SECONDS)
+        await asyncio.wait_for(runtime.database.probe(), PROBE_SECONDS_MAX)
     except TimeoutError:
         raise LogUnavailable("The database takes no writes. Ask again.") from None
     return schemas.ReadyAnswer(status="ready", models=len(replicas))

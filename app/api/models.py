@@ -67,14 +67,16 @@ async def delete_model(replica: ModelHere, runtime: RuntimeHere) -> Response:
 @router.get("/{model}/metrics", responses=responses(404, 503))
 async def show_metrics(replica: ModelHere, runtime: RuntimeHere) -> schemas.MetricsAnswer:
     """Show a model's quality, prequential, and how its labels come."""
-    delays = replica.model.monitor.delay_seconds()
     made = await runtime.predictions.count(replica.id)
+    # A crash forgets the last predictions, not the labels that they have had.
+    made = max(made, replica.model.monitor.labelled)
     learner = replica.learner
+    delays = replica.model.monitor.delay_seconds()
     return schemas.MetricsAnswer(
         model=replica.name,
         offset=replica.model.offset_applied,
-        since_start=learner.metrics(),
-        last_1000=learner.recent_metrics(),
+        since_start=learner.scores.figures(),
+        last_1000=learner.scores.recent_figures(),
         counts=counts(replica),
         predictions=made,
         labelled_share=replica.model.monitor.labelled / made if made else None,
@@ -86,7 +88,9 @@ async def show_metrics(replica: ModelHere, runtime: RuntimeHere) -> schemas.Metr
 async def show_log(
     replica: ModelHere,
     runtime: RuntimeHere,
-    after: Annotated[int, Query(ge=0, description="The offset behind which to go on.")] = 0,
+    after: Annotated[
+        int, Query(ge=0, lt=2**63, description="The offset behind which to go on.")
+    ] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> schemas.LogPage:
     """Show a model's log, oldest first."""
@@ -134,7 +138,7 @@ def model_answer(replica: Replica) -> schemas.ModelAnswer:
         **_brief(replica),
         version=0,
         learner=created.learner,
-        metrics=replica.learner.metrics(),
+        metrics=replica.learner.scores.figures(),
         metric_specs=created.metrics,
         features=live.types,
         fallback=created.fallback,
@@ -148,7 +152,7 @@ def counts(replica: Replica) -> schemas.Counts:
     return schemas.Counts(
         examples=monitor.examples,
         labelled=monitor.labelled,
-        scored=replica.learner.scored,
+        scored=replica.learner.scores.scored,
         unanswered=monitor.unanswered,
         fallbacks=monitor.fallbacks,
         unlearnable=monitor.unlearnable,
@@ -161,6 +165,11 @@ def log_entry(row: Row) -> schemas.LogEntry:
     if row.prediction_id is not None:
         fields["prediction_id"] = row.prediction_id
     fields.pop("kind", None)
+    if "offset" in fields:
+        fields["example_offset"] = fields.pop("offset")
+    if "offset" in fields:
+        # An entry about another one: its own offset is where it stands itself.
+        fields["offset_concerned"] = fields.pop("offset")
     return schemas.LogEntry(
         offset=row.offset, kind=row.kind, id=row.id, at=schemas.instant(row.at), **fields
     )

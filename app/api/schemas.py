@@ -4,14 +4,16 @@ The hot calls decode theirs into structs of `app.serving`; a test holds the fiel
 """
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import NAME_PATTERN
 from app.entries import FeatureType
+from app.features import NAME_MAX
 
 Scalar = bool | int | float | str | None
+FeatureName = Annotated[str, Field(max_length=NAME_MAX)]
 Task = Literal["binary", "multiclass", "regression", "anomaly"]
 
 
@@ -52,7 +54,7 @@ class ModelRequest(Schema):
     metrics: list[Any] | None = Field(
         None, description="River's names of metrics, at most 20; the task's own if left out."
     )
-    features: dict[str, FeatureType] = Field(
+    features: dict[FeatureName, FeatureType] = Field(
         default_factory=dict,
         description="Types of features; others are fixed by the first example that carries them.",
     )

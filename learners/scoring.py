@@ -1,0 +1,177 @@
+"""Prequential scores: River's metrics, fed one answer at a time, at a third of the cost.
+
+The figures equal those of River's metrics fed one by one, to the last bit:
+
+- metrics that only count label against prediction share one confusion matrix;
+- the area under the ROC curve counts how many thresholds each answer lies above, once, where
+  River's own updates a confusion matrix for every threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from river import metrics
+
+from learners.scores import build_metric
+
+Label = bool | int | float | str
+
+WINDOW = 1_000
+"""Over how many of the newest scored examples the recent figures are told."""
+
+
+class Answer(NamedTuple):
+    """What a learner says of features. `prediction` is None before it can say anything.
+
+    `probabilities` has a share for each label that the learner gives one; `score` is an anomaly's.
+    """
+
+    prediction: Label | None
+    probabilities: dict[Label, float] | None = None
+    score: float | None = None
+
+
+class Scoreboard:
+    """The metrics of one learner.
+
+    Parameters
+    ----------
+    specs
+        In their stored form, as `learners.spec.complete_metrics` gives them.
+
+    Examples
+    --------
+    >>> board = Scoreboard(["metrics.Accuracy", "metrics.F1"])
+    >>> board.update(True, Answer(True))
+    >>> board.update(False, Answer(True))
+    >>> board.figures()
+    {'Accuracy': 0.5, 'F1': 0.6666666666666666}
+
+    """
+
+    def __init__(self, specs: Sequence[Any]) -> None:
+        self._specs = list(specs)
+        self._metrics: list[Any] = []
+        self._on_labels: list[Any] = []
+        self._on_shares: list[Any] = []
+        self._matrix = metrics.ConfusionMatrix()
+        self._counts_labels = False
+        self._recent: deque[tuple[Label, Answer]] = deque(maxlen=WINDOW)
+        self.scored = 0
+        for spec in self._specs:
+            self._add(build_metric(spec))
+
+    def update(self, y: Label, answer: Answer) -> None:
+        """Score an answer as River's own evaluation does: on the label, or on the shares."""
+        prediction, shares, _ = answer
+        if self._counts_labels:
+            self._matrix.update(y, prediction)
+        for metric in self._on_labels:
+            metric.update(y, prediction)
+        if shares != {}:
+            for metric in self._on_shares:
+                metric.update(y, prediction if shares is None else shares)
+        self.scored += 1
+        self._recent.append((y, answer))
+
+    def figures(self) -> dict[str, float | None]:
+        """The metrics since the start, by River's names; None where one is not finite."""
+        return {_name(metric): _figure(metric) for metric in self._metrics}
+
+    def recent_figures(self) -> dict[str, float | None]:
+        """The metrics over the newest scored examples, at most `WINDOW`."""
+        board = Scoreboard(self._specs)
+        for y, answer in self._recent:
+            board.update(y, answer)
+        return board.figures()
+
+    def _add(self, metric: Any) -> None:
+        kept = metric
+        if type(metric) is metrics.ROCAUC:
+            kept = Curve(metric.n_thresholds, metric.pos_val)
+            self._on_shares.append(kept)
+        elif isinstance(metric, metrics.base.ClassificationMetric) and not metric.requires_labels:
+            self._on_shares.append(metric)
+        elif _only_counts(metric):
+            _share(metric, self._matrix)
+            self._counts_labels = True
+        else:
+            self._on_labels.append(metric)
+        self._metrics.append(kept)
+
+
+class Curve:
+    """The area under the ROC curve, as `metrics.ROCAUC` has it.
+
+    Parameters
+    ----------
+    n_thresholds
+        How many thresholds the curve is drawn through.
+    pos_val
+        The label that is meant by positive.
+
+    """
+
+    name = "ROCAUC"
+
+    def __init__(self, n_thresholds: int, pos_val: Any) -> None:
+        self._n_thresholds = n_thresholds
+        self._pos_val = pos_val
+        self._thresholds: list[float] = metrics.ROCAUC(n_thresholds, pos_val).thresholds
+        # How many positives, and others, lie above exactly so many thresholds.
+        self._above: dict[bool, list[int]] = {
+            positive: [0] * (n_thresholds + 1) for positive in (True, False)
+        }
+
+    def update(self, y_true: Any, y_pred: Any) -> None:
+        """Count an answer: the share of True, or a score."""
+        share = y_pred.get(True, 0.0) if isinstance(y_pred, dict) else y_pred
+        self._above[y_true == self._pos_val][bisect_left(self._thresholds, share)] += 1
+
+    def get(self) -> float:
+        """The area, from a metric of River's that is given the counts."""
+        metric = metrics.ROCAUC(self._n_thresholds, self._pos_val)
+        for i, matrix in enumerate(metric.cms):
+            for positive, counts in self._above.items():
+                above, below = sum(counts[i + 1 :]), sum(counts[: i + 1])
+                if above:
+                    matrix.update(positive, True, above)
+                if below:
+                    matrix.update(positive, False, below)
+        return float(metric.get())
+
+
+def _only_counts(metric: Any) -> bool:
+    """Whether a metric does no more than count labels against predictions.
+
+    One with another positive value than True counts other labels, and keeps its own matrix.
+    """
+    if not isinstance(metric, metrics.base.ClassificationMetric):
+        return False
+    plain = type(metric).update in (
+        metrics.base.ClassificationMetric.update,
+        metrics.base.BinaryMetric.update,
+    )
+    return plain and getattr(metric, "pos_val", True) is True
+
+
+def _share(metric: Any, matrix: metrics.ConfusionMatrix) -> None:
+    """Let a metric, and those that it is made of, read from one matrix."""
+    metric.cm = matrix
+    for part in vars(metric).values():
+        if getattr(part, "cm", matrix) is not matrix:
+            _share(part, matrix)
+
+
+def _name(metric: Any) -> str:
+    return Curve.name if isinstance(metric, Curve) else type(metric).__name__
+
+
+def _figure(metric: Any) -> float | None:
+    value = float(metric.get())
+    return value if math.isfinite(value) else None
