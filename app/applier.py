@@ -52,7 +52,6 @@ class Replica:
         self.state: State = "restoring"
         self.live: LiveModel | None = None
         self.inbox: deque[Row] = deque()
-        self.broken: dict[int, str] = {}
         self.safe_point: SafePoint | None = None
         self.types_claimed: dict[str, entries.FeatureType] = {}
         self.labels_claimed: set[entries.Label] = set()
@@ -264,14 +263,15 @@ class Applier:
             except Exception:
                 self._fail(replica)
                 return
-        replica.broken.update(done.found)
+        if replica.state == "deleted":
+            return
         replica.safe_point = done.safe_point
         replica.live, replica.state = done.live, "ready"
         replica.answer_waiters()
         if replica.inbox:
             self._busy.append(replica)
         for offset in done.unrecorded:
-            self.spawn(self._record(replica.id, offset, done.found[offset]))
+            self.spawn(self._record(replica.id, offset, done.live.dropped[offset]))
         await self.catch_up(replica)
 
 

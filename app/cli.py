@@ -92,6 +92,29 @@ def migrate() -> None:
         click.echo(f"The database has schema {SCHEMA}.")
 
 
+@main.command()
+@click.option(
+    "--flights",
+    type=click.IntRange(min=1),
+    help="How many of the 336,776 flights; all of them if left out.",
+)
+def demo(flights: int | None) -> None:
+    """Drive a service over HTTP with real streams, beside the bare River loop.
+
+    Needs the extra: pip install 'headrace[demo]'. Exit status 1 if anything differs.
+
+    \b
+    Examples:
+      headrace demo
+      headrace demo --flights 20000
+    """
+    with _refusals():
+        from app.demo import run
+
+        if not run(flights):
+            sys.exit(1)
+
+
 def _hash_seed() -> int:
     """Open the database, which migrates it, and read the installation's hash seed."""
     from app.database import Database
@@ -99,7 +122,7 @@ def _hash_seed() -> int:
 
     database = Database(load_settings())
     try:
-        return database.hash_seed()
+        return database.hash_seed
     finally:
         database.close()
 

@@ -28,6 +28,7 @@ from app.settings import Settings
 from app.tables import installation
 
 T = TypeVar("T")
+Upgrade = Callable[[Connection], None]
 logger = logging.getLogger(__name__)
 
 SCHEMA = "0001"
@@ -57,6 +58,7 @@ def sqlite_version() -> str:
 class Database:
     """An open database of this release's schema.
 
+    `hash_seed` is the `PYTHONHASHSEED` of every process of this installation.
     Raises `InvalidSettings`, `UnsafeDatabase` or `NewerSchema` if it cannot be one.
     """
 
@@ -97,9 +99,13 @@ class Database:
         try:
             loop = asyncio.get_running_loop()
             result = await loop.run_in_executor(self._writer, self._written, work)
-        except LogUnavailable:
+        except LogUnavailable as error:
+            if self.is_writable:
+                logger.warning("nothing can be written: %s", reason_of(error))
             self.is_writable = False
             raise
+        if not self.is_writable:
+            logger.warning("it can be written again")
         self.is_writable = True
         return result
 
@@ -112,10 +118,6 @@ class Database:
         if not self.is_writable or time.monotonic() - self._probed > PROBE_SECONDS:
             await self.write(lambda connection: connection.execute(_PROBE, {"now": now_us()}))
             self._probed = time.monotonic()
-
-    def hash_seed(self) -> int:
-        """The `PYTHONHASHSEED` of every process of this installation."""
-        return self._hash_seed
 
     def close(self) -> None:
         """Finish what is being written and let go of the file."""
@@ -136,12 +138,12 @@ class Database:
         try:
             connection = self._engine.connect()
         except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+            raise _unavailable() from error
         try:
             yield connection
         except (SQLAlchemyError, sqlite.Error) as error:
             connection.invalidate()
-            raise _unavailable(error) from error
+            raise _unavailable() from error
         except BaseException:
             connection.invalidate()
             raise
@@ -151,38 +153,34 @@ class Database:
     def _prepare(self) -> None:
         """Bring the schema to this release's, and make the installation's row."""
         try:
+            with self.snapshot() as connection:
+                revision = _revision(connection)
+            upgrade = None if revision == SCHEMA else _upgrade()
             with self.transaction() as connection:
-                self._migrate(connection)
+                self._migrate(connection, upgrade)
                 seed = connection.execute(sa.select(installation.c.hash_seed)).scalar()
                 if seed is None:
                     seed, now = _hash_seed(), now_us()
                     row = {"id": 1, "hash_seed": seed, "created_at": now, "probed_at": now}
                     connection.execute(sa.insert(installation), row)
-            self._hash_seed = int(seed)
+            self.hash_seed = int(seed)
         except LogUnavailable as error:
             raise UnsafeDatabase(
-                f"The database {self.url} cannot be opened: {error.__cause__}. "
-                "Check that HEADRACE_DATABASE_URL names a file that this user may write."
+                f"The database {self.url} cannot be opened: {reason_of(error)}. Check that "
+                "HEADRACE_DATABASE_URL names an SQLite file that this user may write, or a new one."
             ) from error
 
-    def _migrate(self, connection: Connection) -> None:
+    def _migrate(self, connection: Connection, upgrade: Upgrade | None) -> None:
         revision = _revision(connection)
-        if revision == SCHEMA:
+        if revision == SCHEMA or upgrade is None:
             return
         if revision is not None and revision > SCHEMA:
             raise NewerSchema(
                 f"The database {self.url} has schema {revision}, and this Headrace knows up to "
                 f"{SCHEMA}. Start the newer Headrace that wrote it, or give another database."
             )
-        # Alembic takes most of a second to import, and is needed once per release.
-        from alembic import command
-        from alembic.config import Config
-
         logger.info("migrating %s from schema %s to %s", self.url, revision or "none", SCHEMA)
-        config = Config()
-        config.set_main_option("script_location", str(migrations_folder()))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection)
 
 
 def migrations_folder() -> Path:
@@ -240,6 +238,23 @@ def _engine(url: URL, busy_ms: int) -> Engine:
     return engine
 
 
+def _upgrade() -> Upgrade:
+    """Alembic's upgrade, imported before the write lock is taken.
+
+    It takes most of a second to import, and is needed once per release.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    def upgrade(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(migrations_folder()))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    return upgrade
+
+
 def _revision(connection: Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
@@ -256,9 +271,13 @@ def _hash_seed() -> int:
     return int(given) if given.isdecimal() else secrets.randbelow(4_294_967_295) + 1
 
 
-def _unavailable(error: Exception) -> LogUnavailable:
-    reason = str(getattr(error, "orig", None) or error)
-    logger.warning("the database failed: %s", reason)
+def reason_of(error: LogUnavailable) -> str:
+    """What the database said, for the log of operations."""
+    cause = error.__cause__
+    return str(getattr(cause, "orig", None) or cause)
+
+
+def _unavailable() -> LogUnavailable:
     return LogUnavailable(
         "Nothing can be made durable now. Send it again after the time that Retry-After says, "
         "with the same id, so that it is taken once."

@@ -2,6 +2,8 @@
 
     HeadraceError
     ├── Invalid                 what was sent cannot be taken as it is
+    │   ├── InvalidRequest      not HTTP/1.1
+    │   ├── InvalidParameter    a parameter of the path or the query
     │   ├── InvalidBody         not JSON, or a field is missing, unknown or of another type
     │   ├── InvalidSpec         the learner or the metrics cannot be built
     │   ├── InvalidFeatures     a feature breaks the model's schema or the limits
@@ -16,7 +18,8 @@
     │   ├── ModelExists
     │   └── AlreadyLabelled
     ├── TooLarge
-    │   └── BodyTooLarge
+    │   ├── BodyTooLarge
+    │   └── HeadTooLarge
     ├── TooMany
     │   └── TooManyModels
     ├── Unavailable             passes by itself: try again after `retry_after_seconds`
@@ -67,6 +70,14 @@ def code_of(error: type[HeadraceError]) -> str:
 
 class Invalid(HeadraceError):
     """What was sent cannot be taken as it is."""
+
+
+class InvalidRequest(Invalid):
+    """What came is not a request of HTTP/1.1."""
+
+
+class InvalidParameter(Invalid):
+    """A parameter of the path or the query has a value that it cannot have."""
 
 
 class InvalidBody(Invalid):
@@ -127,6 +138,10 @@ class TooLarge(HeadraceError):
 
 class BodyTooLarge(TooLarge):
     """The body is over the limit."""
+
+
+class HeadTooLarge(TooLarge):
+    """The head of the request, its line and headers, is over the limit."""
 
 
 class TooMany(HeadraceError):

@@ -8,6 +8,7 @@ give the same model, to the last bit, in any process. Two things may happen whil
 - anything else is raised: a bug, and the model must stop answering.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.entries import Created, Entry, Example, Features, FeatureType, Label, Served, Unlearnable
@@ -36,10 +37,10 @@ class Reply(NamedTuple):
 class LiveModel:
     """A model's state at `offset_applied`; at 1 it has learned nothing.
 
-    `dropped` are the offsets known to be unlearnable: they are passed over.
+    `dropped` are the offsets known to be unlearnable, and why: they are passed over.
     """
 
-    def __init__(self, created: Created, created_at: int, dropped: frozenset[int]) -> None:
+    def __init__(self, created: Created, created_at: int, dropped: Mapping[int, str]) -> None:
         self.created = created
         self.created_at = created_at
         self.dropped = dropped

@@ -11,9 +11,10 @@ from fastapi.openapi.utils import get_openapi
 from app import __version__
 from app.api import health, hot, learners, models, schemas
 from app.api.bounds import Bounds
-from app.api.errors import install
+from app.api.errors import MEDIA_TYPE, install
 from app.jobs import Jobs
 from app.runtime import Runtime
+from app.serving import Serving
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
 
@@ -36,7 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         runtime = Runtime(chosen)
-        app.state.runtime = runtime
+        app.state.runtime, app.state.serving = runtime, Serving(runtime)
         jobs = Jobs(runtime)
         await runtime.open()
         jobs.open()
@@ -64,12 +65,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI with the bodies of the hot calls, which FastAPI does not see."""
+    """OpenAPI with what FastAPI does not see: the bodies of the hot calls, and our own problems."""
     if app.openapi_schema is None:
-        app.openapi_schema = get_openapi(
+        found = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        found = app.openapi_schema["components"]["schemas"]
+        parts = found["components"]["schemas"]
         for body in (schemas.PredictRequest, schemas.FeedbackRequest):
-            found[body.__name__] = body.model_json_schema()
+            parts[body.__name__] = body.model_json_schema()
+        for name in ("HTTPValidationError", "ValidationError"):
+            parts.pop(name, None)
+        for path in found["paths"].values():
+            for call in path.values():
+                _name_problems(call["responses"])
+        app.openapi_schema = found
     return app.openapi_schema
+
+
+def _name_problems(responses: dict[str, Any]) -> None:
+    """Every error is a problem, in its own media type; a bug of ours may befall any call."""
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    responses.setdefault("500", {"description": "Internal Server Error"})
+    for status, response in responses.items():
+        if int(status) >= 400:
+            response["content"] = {MEDIA_TYPE: problem}

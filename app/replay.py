@@ -38,13 +38,12 @@ class SafePoint(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """A live model at its log's end; what ever broke its learner; where to begin again.
+    """A live model at its log's end; where to begin again if its learner breaks.
 
-    `found` are the reasons by offset, `unrecorded` the offsets of which the log does not say so.
+    `unrecorded` are offsets that broke its learner, and of which the log does not say so.
     """
 
     live: LiveModel
-    found: dict[int, str]
     unrecorded: list[int]
     safe_point: SafePoint | None
 
@@ -76,8 +75,7 @@ def replay(
     while True:
         if broke is not None:
             found[broke.offset] = broke.reason
-        dropped = frozenset({**known, **found})
-        live = _begin(source.registered, safe_point, dropped)
+        live = _begin(source.registered, safe_point, {**found, **known})
         try:
             if broke is not None and live.offset_applied < broke.offset - 1:
                 _fold(source, live, broke.offset - 1)
@@ -87,11 +85,11 @@ def replay(
             broke = again
         else:
             unrecorded = [offset for offset in found if offset not in known]
-            return Replayed(live, {**found, **known}, unrecorded, safe_point)
+            return Replayed(live, unrecorded, safe_point)
 
 
 def _begin(
-    registered: Registered, safe_point: SafePoint | None, dropped: frozenset[int]
+    registered: Registered, safe_point: SafePoint | None, dropped: dict[int, str]
 ) -> LiveModel:
     if safe_point is None:
         return LiveModel(registered.created, registered.created_at, dropped)

@@ -1,6 +1,6 @@
 """What one process holds: opened at the start, closed in reverse.
 
-settings ─▶ database ─▶ registry, log, predictions ─▶ applier (replicas) ─▶ serving
+settings ─▶ database ─▶ registry, log, predictions ─▶ applier (replicas)
                                                           ▲
                                      tail: models and entries of other processes
 """
@@ -23,7 +23,6 @@ from app.live import LiveModel
 from app.log import Draft, Log
 from app.predictions import Predictions
 from app.registry import Registry
-from app.serving import Serving
 from app.settings import Settings
 from learners import spec as specs
 
@@ -41,7 +40,7 @@ class Runtime:
         self.clock = clock
         self.database = Database(settings)
         try:
-            check_hash_seed(self.database.hash_seed())
+            check_hash_seed(self.database.hash_seed)
         except BaseException:
             self.database.close()
             raise
@@ -49,9 +48,6 @@ class Runtime:
         self.log = Log(self.database, settings)
         self.predictions = Predictions(self.database, settings, clock)
         self.applier = Applier(self.database, self._record_unlearnable)
-        self.serving = Serving(
-            self.log, self.predictions, settings, clock, lambda: self.database.is_writable
-        )
         self._by_name: dict[str, Replica] = {}
         self._tail: asyncio.Task[None] | None = None
         self._tailed = False
@@ -96,7 +92,7 @@ class Runtime:
             at = self.clock()
             registered = await self.registry.create(created, str(uuid7()), at)
             replica = Replica(registered)
-            live = await asyncio.to_thread(LiveModel, created, at, frozenset())
+            live = await asyncio.to_thread(LiveModel, created, at, {})
             self.applier.open_model(replica, live)
             self._by_name[created.name] = replica
         logger.info("created model %r", created.name)
@@ -109,8 +105,8 @@ class Runtime:
         self.applier.spawn(self._sweep())
 
     def is_restored(self) -> bool:
-        """Whether every model that exists can answer."""
-        return self._tailed and all(r.state in ("ready", "rebuilding") for r in self.replicas())
+        """Whether no model that exists is still being restored."""
+        return self._tailed and all(r.state != "restoring" for r in self.replicas())
 
     async def _sweep(self) -> None:
         await self.registry.sweep()
@@ -144,11 +140,12 @@ class Runtime:
                     self._forget(name)
             known = {replica.id for replica in self._by_name.values()}
             fresh = await self.registry.list(but=known) if heads.keys() - known else []
-            restoring = [Replica(registered) for registered in fresh]
-            self._by_name.update((replica.name, replica) for replica in restoring)
+            self._by_name.update((registered.name, Replica(registered)) for registered in fresh)
         self._tailed = True
-        for replica in restoring:
-            await self.applier.restore(replica)
+        for replica in list(self._by_name.values()):
+            # Not only the fresh ones: a failure of the database may have left some for this turn.
+            if replica.state == "restoring":
+                await self.applier.restore(replica)
         for replica in list(self._by_name.values()):
             if replica.is_behind(heads.get(replica.id, 0)):
                 await self.applier.catch_up(replica)

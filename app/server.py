@@ -5,15 +5,15 @@ whose request head never ends, is closed in time; a request head over 64 KiB is 
 """
 
 import asyncio
-import json
 import resource
 import sys
-from typing import Any
+from contextlib import suppress
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.errors import HeadraceError, Overloaded, TooLarge
+from app.api.errors import TITLES, render
+from app.errors import HeadraceError, HeadTooLarge, InvalidRequest, Overloaded
 from app.settings import Settings
 
 HEAD_BYTES_MAX = 65_536
@@ -21,6 +21,9 @@ HEAD_BYTES_MAX = 65_536
 
 FILES_SPARE = 64
 """Open files that connections leave to the database and the rest."""
+
+LINGER_SECONDS = 1.0
+"""How long a refused connection is read from, so that its end does not cut off the answer."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -31,14 +34,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_refused = False
         super().connection_made(transport)
-        if len(self.connections) > self.connections_max:
+        if len(self.connections) > 2 * self.connections_max:
+            transport.abort()
+        elif len(self.connections) > self.connections_max:
             self._refuse(
-                "503 Service Unavailable",
                 Overloaded(
                     f"{self.connections_max:,} connections are open, as many as there may be. "
                     "Keep one open and use it again."
-                ),
+                )
             )
         else:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -51,21 +56,33 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         cycle = self.cycle
+        self._head_bytes += len(data)
         super().data_received(data)
         if self.cycle is not cycle or (cycle is not None and not cycle.response_complete):
             self._head_ended()
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self._refuse(
-                "431 Request Header Fields Too Large",
-                TooLarge(f"The head of the request is over {HEAD_BYTES_MAX:,} bytes. Send less."),
-            )
-        elif self._head_timer is None and not self.transport.is_closing():
+        elif self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse(_head_too_large())
+        elif self._head_timer is None and not self._is_refused:
             self._head_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """Stop the parser at a head that came at once and is too large."""
+        if self._head_bytes > HEAD_BYTES_MAX:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > HEAD_BYTES_MAX:
+                self._refuse(_head_too_large())
+                raise ValueError("the head is too large")
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as every other error is answered."""
+        if not self._is_refused:
+            self._refuse(
+                InvalidRequest("This is not well-formed HTTP/1.1. Send it with an HTTP client.")
+            )
 
     def _head_ended(self) -> None:
         self._head_bytes = 0
@@ -73,23 +90,28 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, status: str, error: HeadraceError) -> None:
-        title = status.split(" ", 1)[1]
-        problem: dict[str, Any] = {
-            "type": f"urn:headrace:error:{error.code}",
-            "title": title,
-            "status": int(status[:3]),
-            "code": error.code,
-            "detail": error.message,
-            "errors": [],
-        }
-        body = json.dumps(problem).encode()
-        head = (
-            f"HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+    def _refuse(self, error: HeadraceError) -> None:
+        self._is_refused = True
+        status, headers, body = render(error)
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join(
+            [
+                f"HTTP/1.1 {status} {TITLES[status]}",
+                *lines,
+                f"content-length: {len(body)}",
+                "connection: close",
+                "\r\n",
+            ]
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        # To close with bytes unread would reset the connection, and take the answer with it.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"The head of the request is over {HEAD_BYTES_MAX:,} bytes. Send less.")
 
 
 def run(settings: Settings, host: str, port: int) -> None:
@@ -113,7 +135,9 @@ def run(settings: Settings, host: str, port: int) -> None:
         backlog=1_024,
     )
     server = uvicorn.Server(config)
-    server.run()
+    # An interrupt is raised again once the server has stopped; it stopped as it was told.
+    with suppress(KeyboardInterrupt):
+        server.run()
     if not server.started:
         sys.exit(3)
 

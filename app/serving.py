@@ -6,7 +6,6 @@ feedback: validate → append → (applier) apply in offset order → answer.
 Whatever can be refused is refused before anything is appended or remembered.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,9 +26,9 @@ from app.errors import (
 from app.features import Limits, check_features
 from app.labels import check_label, text_of
 from app.live import Reply, served_of
-from app.log import Draft, Log, already_labelled
-from app.predictions import Predictions, Remembered
-from app.settings import Settings
+from app.log import Draft, already_labelled
+from app.predictions import Remembered
+from app.runtime import Runtime
 
 ID_MAX = 200
 """The longest id of a prediction or a feedback, in characters."""
@@ -88,31 +87,26 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Serving:
-    """The two hot calls. `clock` gives microseconds since 1970; `is_writable` the log's state."""
+    """The two hot calls of one process, over what its runtime holds."""
 
-    def __init__(
-        self,
-        log: Log,
-        predictions: Predictions,
-        settings: Settings,
-        clock: Callable[[], int],
-        is_writable: Callable[[], bool],
-    ) -> None:
-        self._log = log
-        self._predictions = predictions
-        self._clock = clock
-        self._is_writable = is_writable
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
+        self._runtime = runtime
+        self._log = runtime.log
+        self._predictions = runtime.predictions
+        self._clock = runtime.clock
         self._classes_max = settings.classes_max
         self._seconds_max = settings.feedback_seconds_max
         self._limits = Limits(
             settings.features_max, settings.features_known_max, settings.number_magnitude_max
         )
 
-    async def predict(self, replica: Replica, request: PredictRequest) -> Prediction:
+    async def predict(self, model: str, request: PredictRequest) -> Prediction:
         """Answer features, and remember both for the label; an id that was answered answers again.
 
-        Raises `InvalidBody`, `InvalidFeatures`, `Unanswerable`, `NotReady`.
+        Raises `UnknownModel`, `InvalidBody`, `InvalidFeatures`, `Unanswerable`, `NotReady`.
         """
+        replica = self._runtime.replica(model)
         id = _checked_id(request.id, "id")
         given = id is not None
         if id is not None:
@@ -130,13 +124,14 @@ class Serving:
             warnings.append(("not_remembered", WARNINGS["not_remembered"]))
         return prediction_of(replica.name, id, record)
 
-    async def feedback(self, replica: Replica, request: FeedbackRequest) -> Feedback:
+    async def feedback(self, model: str, request: FeedbackRequest) -> Feedback:
         """Learn a label, once; return when it is durable and this process has learned it.
 
-        Raises `InvalidBody`, `InvalidFeatures`, `InvalidLabel`, `UnknownPrediction`,
-        `AlreadyLabelled`, `NotReady`, and `Overloaded` or `LogUnavailable`, after which the same
-        request may be sent again.
+        Raises `UnknownModel`, `InvalidBody`, `InvalidFeatures`, `InvalidLabel`,
+        `UnknownPrediction`, `AlreadyLabelled`; and `NotReady`, `Overloaded` or `LogUnavailable`,
+        after which the same request may be sent again.
         """
+        replica = self._runtime.replica(model)
         prediction_id = _checked_id(request.prediction_id, "prediction_id")
         id = _checked_id(request.id, "id")
         if (prediction_id is None) == (request.features is None):
@@ -179,10 +174,7 @@ class Serving:
             return _feedback(replica, row.id, row.offset, True)
         if row is not None:
             raise already_labelled(prediction_id, row.offset)
-        raise UnknownPrediction(
-            f"The model {replica.name!r} remembers no prediction {prediction_id!r}: it was never "
-            "made, or it has expired. Send its features with the label instead."
-        )
+        raise unknown_prediction(replica.name, prediction_id)
 
     def _claim(self, replica: Replica, features: Any, label: Any) -> None:
         """Refuse what contradicts the schema, or what other feedback on its way is fixing."""
@@ -230,7 +222,7 @@ class Serving:
             warnings.append(("fallback", detail))
         if reply.answer.prediction is None:
             warnings.append(("no_answer_yet", WARNINGS["no_answer_yet"]))
-        if not self._is_writable():
+        if not self._runtime.database.is_writable:
             warnings.append(("degraded", WARNINGS["degraded"]))
         return warnings
 
@@ -244,6 +236,14 @@ def _checked_id(id: Any, place: str) -> str | None:
         f"{place} must be a string of 1 to {ID_MAX} printable characters. Leave it out to have one "
         "made.",
         [Problem(place, f"is no string of 1 to {ID_MAX} printable characters")],
+    )
+
+
+def unknown_prediction(model: str, id: str) -> UnknownPrediction:
+    """What is answered of a prediction that is not remembered."""
+    return UnknownPrediction(
+        f"The model {model!r} remembers no prediction {id!r}: it was never made, or it has "
+        "expired. Send its features with the label instead."
     )
 
 
@@ -264,7 +264,7 @@ def prediction_of(model: str, id: str, record: Remembered) -> Prediction:
 
 
 def _feedback(replica: Replica, id: str, offset: int, duplicate: bool) -> Feedback:
-    reason = replica.broken.get(offset)
+    reason = replica.model.dropped.get(offset)
     if reason is None:
         return Feedback(id, offset, duplicate)
     detail = f"The example is in the log, and the learner goes on without it: {reason}."

@@ -119,4 +119,7 @@ def unknown_variables(environment: Iterable[str] | None = None) -> dict[str, str
         for name in names
         if name.startswith(PREFIX) and name not in known and not name.startswith(PREFIX + "TEST_")
     )
-    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in strange}
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None)
+        for name in strange
+    }

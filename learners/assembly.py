@@ -44,7 +44,14 @@ STEP = Component((base.BaseTransformer, base.Transformer, base.AnomalyFilter))
 
 
 def assemble(spec: object, due: Component, scope: Scope) -> Built:
-    """Build what `spec` says, which must be what is `due`."""
+    """Build what `spec` says, which must be what is `due`.
+
+    Examples
+    --------
+    >>> assemble("preprocessing.MinMaxScaler", TRANSFORMER, Scope("learner", seed=1)).spec
+    {'preprocessing.MinMaxScaler': {'window_size': None}}
+
+    """
     scope.tally.components += 1
     if scope.depth > DEPTH_MAX:
         raise InvalidSpec(

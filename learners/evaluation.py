@@ -201,7 +201,7 @@ def rows(name: str) -> list[Row]:
     return list(dataset)
 
 
-class _Together(metrics.base.Metrics):  # type: ignore[misc]
+class _Together(metrics.base.Metrics):
     """Metrics that take the same answers, each as it would alone; some know no weights."""
 
     def update(self, y_true: Any, y_pred: Any, w: float = 1.0) -> None:
@@ -220,7 +220,7 @@ def _answers(
     steps = evaluate.iter_progressive_val_score(
         stream,
         build(spec),
-        _Together(scores),
+        _Together(scores),  # type: ignore[no-untyped-call]
         moment=moment,
         delay=delay,
         yield_predictions=True,

@@ -11,6 +11,8 @@ from typing import Any
 
 from river import neighbors
 
+from learners.ordered import Ordered
+
 WINDOW_SIZE = 1_000
 
 
@@ -32,9 +34,9 @@ class LazySearch(neighbors.LazySearch):
     def __init__(self, window_size: int = WINDOW_SIZE) -> None:
         super().__init__(window_size=window_size)
 
-    def labels(self) -> dict[Any, None]:
+    def labels(self) -> Ordered:
         """The labels in the window, oldest first."""
-        return {item[0][1]: None for item in self.window}
+        return Ordered(dict.fromkeys(item[0][1] for item in self.window))
 
 
 class KNNClassifier(neighbors.KNNClassifier):
@@ -72,16 +74,12 @@ class KNNClassifier(neighbors.KNNClassifier):
         softmax: bool = False,
     ) -> None:
         super().__init__(n_neighbors, engine or LazySearch(), weighted, cleanup_every, softmax)
-        self.classes = {}  # type: ignore[assignment]
-
-    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
-        self._nn.append((dict(x), y))
-        self.classes[y] = None  # type: ignore[index]
-        self._run_class_cleanup()  # type: ignore[no-untyped-call]
+        own: Any = self
+        own.classes = Ordered()
 
     def clean_up_classes(self) -> None:
-        window: Any = self._nn
-        self.classes = window.labels()
+        own: Any = self
+        own.classes = own._nn.labels()
 
 
 class KNNRegressor(neighbors.KNNRegressor):

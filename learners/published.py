@@ -83,6 +83,13 @@ def is_of_other_task(cls: type) -> bool:
     """Whether a class serves tasks that learners do not have, like clustering.
 
     A supervised anomaly detector is one: it scores a label, which is unknown when predicting.
+
+    Examples
+    --------
+    >>> from river import cluster
+    >>> is_of_other_task(cluster.KMeans)
+    True
+
     """
     return issubclass(cls, OF_OTHER_TASKS) or cls in (
         anomaly.PredictiveAnomalyDetection,

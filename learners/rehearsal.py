@@ -35,19 +35,45 @@ LABELS: dict[str, tuple[Any, ...]] = {
 
 
 def final_of(learner: Any) -> Any:
-    """The last step of a pipeline, or the learner itself."""
+    """The last step of a pipeline, or the learner itself.
+
+    Examples
+    --------
+    >>> from river import linear_model, preprocessing
+    >>> final_of(preprocessing.StandardScaler() | linear_model.Perceptron()).__class__.__name__
+    'Perceptron'
+
+    """
     while isinstance(learner, compose.Pipeline):
         learner = next(reversed(learner.steps.values()))
     return learner
 
 
 def answer(learner: Any, x: dict[str, Any], task: str) -> Any:
-    """What a learner says of features: its score, or its prediction."""
+    """What a learner says of features: its score, or its prediction.
+
+    Examples
+    --------
+    >>> from river import linear_model
+    >>> answer(linear_model.LinearRegression(), {}, "regression")
+    0.0
+
+    """
     return learner.score_one(x) if task == "anomaly" else learner.predict_one(x)
 
 
 def learn(learner: Any, x: dict[str, Any], y: Any, task: str) -> None:
-    """Teach a learner an example; an anomaly's has no label."""
+    """Teach a learner an example; an anomaly's has no label.
+
+    Examples
+    --------
+    >>> from river import dummy
+    >>> learner = dummy.NoChangeClassifier()
+    >>> learn(learner, {}, True, "binary")
+    >>> answer(learner, {}, "binary")
+    True
+
+    """
     if task == "anomaly":
         learner.learn_one(x)
     else:
@@ -55,7 +81,14 @@ def learn(learner: Any, x: dict[str, Any], y: Any, task: str) -> None:
 
 
 def names_in(spec: Any) -> tuple[set[str], set[str]]:
-    """The features that a spec speaks of, and those of them by which something is grouped."""
+    """The features that a spec speaks of, and those of them by which something is grouped.
+
+    Examples
+    --------
+    >>> names_in([{"select": ["a"]}, {"feature_extraction.Agg": {"on": "a", "by": "b"}}])[1]
+    {'b'}
+
+    """
     found: set[str] = set()
     grouping: set[str] = set()
     queue = [spec]
@@ -74,7 +107,14 @@ def names_in(spec: Any) -> tuple[set[str], set[str]]:
 
 
 def examples(spec: Any, task: str) -> Iterator[list[tuple[dict[str, Any], Any]]]:
-    """Kinds of examples, the likeliest first: numbers, categories, text, truths, and mixtures."""
+    """Kinds of examples, the likeliest first: numbers, categories, text, truths, and mixtures.
+
+    Examples
+    --------
+    >>> [next(iter(rows))[0]["a"] for rows in examples(None, "binary")]
+    [0.5, 'red', 'good cheap fast', True, 0.5]
+
+    """
     spoken_of, by = names_in(spec)
     names = [*sorted(spoken_of), *GENERIC]
     numbers = [0.5, 1.0, 2.0, 0.25, 1.5, 4.0]
@@ -102,7 +142,14 @@ def examples(spec: Any, task: str) -> Iterator[list[tuple[dict[str, Any], Any]]]
 
 
 def labels_for(spec: Any, task: str) -> tuple[Any, ...]:
-    """Labels to learn: the task's, or those that the spec speaks of, where it speaks of any."""
+    """Labels to learn: the task's, or those that the spec speaks of, where it speaks of any.
+
+    Examples
+    --------
+    >>> labels_for({"desired_dist": [["a", 0.5], ["b", 0.5]]}, "multiclass")
+    ('a', 'b', 'a', 'b', 'a', 'b')
+
+    """
     known = _labels_in(spec) if task == "multiclass" else []
     return tuple((known * 6)[:6]) if known else LABELS[task]
 
@@ -123,6 +170,14 @@ def taught(make: Callable[[], Any], spec: Any, task: str) -> tuple[Any, dict[str
     """A learner from `make` that learned one kind of examples, and features of that kind.
 
     When none can be learned, what the first kind raised is raised.
+
+    Examples
+    --------
+    >>> from river import naive_bayes
+    >>> learner, x = taught(naive_bayes.GaussianNB, None, "binary")
+    >>> sorted(x)
+    ['a', 'b', 'c']
+
     """
     first: Exception | None = None
     for rows in examples(spec, task):
@@ -143,6 +198,12 @@ def rehearse(make: Callable[[], Any], spec: Any, task: str) -> None:
     """Refuse a spec whose learner cannot learn, predict or be kept.
 
     A learner may raise for features that it misses: only that it goes on is asked there.
+
+    Examples
+    --------
+    >>> from river import naive_bayes
+    >>> rehearse(naive_bayes.GaussianNB, "naive_bayes.GaussianNB", "binary")
+
     """
     advice = "change its steps or their parameters"
     with mapped("learner", "predicting on no features", advice), suppress(Exception):

@@ -51,7 +51,18 @@ class Scope:
 
 @contextmanager
 def mapped(place: str, doing: str, advice: str = "") -> Iterator[None]:
-    """Whatever River raises in here becomes an `InvalidSpec`, panics of its Rust included."""
+    """Whatever River raises in here becomes an `InvalidSpec`, panics of its Rust included.
+
+    Examples
+    --------
+    >>> try:
+    ...     with mapped("learner", "dividing"):
+    ...         1 / 0
+    ... except InvalidSpec as error:
+    ...     error.reason
+    'dividing raised ZeroDivisionError (division by zero)'
+
+    """
     try:
         yield
     except (InvalidSpec, KeyboardInterrupt, SystemExit, GeneratorExit):

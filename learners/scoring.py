@@ -80,8 +80,11 @@ class Scoreboard:
         self._recent.append((y, answer))
 
     def figures(self) -> dict[str, float | None]:
-        """The metrics since the start, by River's names; None where one is not finite."""
-        return {_name(metric): _figure(metric) for metric in self._metrics}
+        """The metrics since the start, by River's names.
+
+        None where one is not finite, and everywhere before anything was scored.
+        """
+        return {_name(m): _figure(m) if self.scored else None for m in self._metrics}
 
     def recent_figures(self) -> dict[str, float | None]:
         """The metrics over the newest scored examples, at most `WINDOW`."""

@@ -1,8 +1,10 @@
-"""Hoeffding trees that measure their size by what they hold, not by what Python allocated for it.
+"""Hoeffding trees that are the same after a pickle as before it.
 
 River limits a tree's memory by the bytes of its objects. These change when a tree goes through a
 pickle, as a dictionary that grew takes more than an equal one that was loaded; a limited tree then
 splits otherwise after a restart. Here equal trees have equal sizes, whatever happened to them.
+Likewise, River tries splits by categories in a set's order, and takes the first of equal ones: here
+they are tried in the order in which they came.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ import numpy as np
 from river import forest, tree
 from river.forest.adaptive_random_forest import BaseTreeClassifier, BaseTreeRegressor
 from river.forest.online_extra_trees import ETRegressor
+from river.tree.nodes import efdtc_nodes
+from river.tree.splitter.nominal_splitter_classif import NominalSplitterClassif
+
+from learners.ordered import Ordered
 
 CONTAINER_BYTES = 64
 ENTRY_BYTES = 24
@@ -99,7 +105,26 @@ class ValueSized:
             own._enforce_size_limit()
 
 
-class HoeffdingTreeClassifier(ValueSized, tree.HoeffdingTreeClassifier):
+class NominalSplitter(NominalSplitterClassif):
+    """Watches the categories of a feature, and tries splits in the order in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        own: Any = self
+        own._att_values = Ordered()
+
+
+class OrderedCategories(ValueSized):
+    """Gives the leaves of a tree for classification splitters that keep the categories' order."""
+
+    def _new_leaf(self, initial_stats: Any = None, parent: Any = None) -> Any:
+        own: Any = super()
+        leaf = own._new_leaf(initial_stats, parent)
+        leaf.new_nominal_splitter = NominalSplitter
+        return leaf
+
+
+class HoeffdingTreeClassifier(OrderedCategories, tree.HoeffdingTreeClassifier):
     """Hoeffding tree, or very fast decision tree, for classification."""
 
 
@@ -107,23 +132,60 @@ class HoeffdingTreeRegressor(ValueSized, tree.HoeffdingTreeRegressor):
     """Hoeffding tree for regression."""
 
 
-class HoeffdingAdaptiveTreeClassifier(ValueSized, tree.HoeffdingAdaptiveTreeClassifier):
+class HoeffdingAdaptiveTreeClassifier(OrderedCategories, tree.HoeffdingAdaptiveTreeClassifier):
     """Hoeffding tree for classification that replaces branches whose error drifts."""
+
+    def learn_one(self, x: dict[Any, Any], y: Any, *, w: float = 1.0) -> None:
+        own: Any = self
+        if not isinstance(own.classes, Ordered):
+            own.classes = Ordered(dict.fromkeys(own.classes))
+        super().learn_one(x, y, w=w)  # type: ignore[no-untyped-call]
 
 
 class HoeffdingAdaptiveTreeRegressor(ValueSized, tree.HoeffdingAdaptiveTreeRegressor):
     """Hoeffding tree for regression that replaces branches whose error drifts."""
 
 
-class ExtremelyFastDecisionTreeClassifier(ValueSized, tree.ExtremelyFastDecisionTreeClassifier):
+class NumericBinaryBranch(efdtc_nodes.EFDTNumericBinaryBranch):
+    """A branch of an extremely fast tree, whose splitters keep the categories' order."""
+
+    new_nominal_splitter = NominalSplitter
+
+
+class NumericMultiwayBranch(efdtc_nodes.EFDTNumericMultiwayBranch):
+    """The same, with many ways by a number."""
+
+    new_nominal_splitter = NominalSplitter
+
+
+class NominalBinaryBranch(efdtc_nodes.EFDTNominalBinaryBranch):
+    """The same, with two ways by a category."""
+
+    new_nominal_splitter = NominalSplitter
+
+
+class NominalMultiwayBranch(efdtc_nodes.EFDTNominalMultiwayBranch):
+    """The same, with many ways by a category."""
+
+    new_nominal_splitter = NominalSplitter
+
+
+class ExtremelyFastDecisionTreeClassifier(
+    OrderedCategories, tree.ExtremelyFastDecisionTreeClassifier
+):
     """Hoeffding tree for classification that splits early and revises its splits."""
 
+    def _branch_selector(self, numerical_feature: bool = True, multiway_split: bool = False) -> Any:
+        if numerical_feature:
+            return NumericMultiwayBranch if multiway_split else NumericBinaryBranch
+        return NominalMultiwayBranch if multiway_split else NominalBinaryBranch
 
-class LASTClassifier(ValueSized, tree.LASTClassifier):
+
+class LASTClassifier(OrderedCategories, tree.LASTClassifier):
     """Local adaptive streaming tree, which splits where a change is detected."""
 
 
-class ForestTreeClassifier(ValueSized, BaseTreeClassifier):
+class ForestTreeClassifier(OrderedCategories, BaseTreeClassifier):
     """A tree of an adaptive random forest for classification."""
 
 
@@ -148,6 +210,10 @@ class ARFClassifier(forest.ARFClassifier):
         made = super()._new_base_model()  # type: ignore[no-untyped-call]
         return _value_sized(made, ForestTreeClassifier)
 
+    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
+        # River draws its trees here, for the features that happen to be asked about first.
+        return super().predict_proba_one(x, **kwargs) if len(self) else {}
+
 
 class ARFRegressor(forest.ARFRegressor):
     """Adaptive random forest for regression."""
@@ -155,6 +221,9 @@ class ARFRegressor(forest.ARFRegressor):
     def _new_base_model(self) -> Any:
         made = super()._new_base_model()  # type: ignore[no-untyped-call]
         return _value_sized(made, ForestTreeRegressor)
+
+    def predict_one(self, x: dict[Any, Any]) -> Any:
+        return super().predict_one(x) if len(self) else 0.0
 
 
 class OXTRegressor(forest.OXTRegressor):

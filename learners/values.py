@@ -15,7 +15,16 @@ Assemble = Callable[[object, Component, Scope], Built]
 
 
 def valued(value: object, shape: Shape, scope: Scope, assemble: Assemble) -> Built:
-    """Build what a parameter of this shape is given."""
+    """Build what a parameter of this shape is given.
+
+    Examples
+    --------
+    >>> shape = Mapping("label", Plain("number"))
+    >>> scope = Scope("learner", seed=1, is_binary=True)
+    >>> valued({"true": 0.5}, shape, scope, lambda *_: Built(None, None))
+    Built(spec=[[True, 0.5]], value={True: 0.5})
+
+    """
     if isinstance(shape, Component):
         return assemble(value, shape, scope)
     if isinstance(shape, Sequence):

@@ -13,6 +13,9 @@ from app.api.errors import render
 from app.errors import BodyTooLarge, BodyTooSlow, HeadraceError, Overloaded
 from app.settings import Settings
 
+ALIVE = "/healthz"
+"""Answered also when too much is asked at once: a busy process is not a dead one."""
+
 
 class Bounds:
     """An ASGI application around another one."""
@@ -46,7 +49,7 @@ class Bounds:
             self._bytes -= held
 
     async def _bounded(self, scope: Scope, receive: Receive) -> bytes:
-        if self._requests > self._requests_max:
+        if self._requests > self._requests_max and scope["path"] != ALIVE:
             raise Overloaded(
                 f"{self._requests_max:,} requests are being worked on, as many as there may be. "
                 "Send it again after the time that Retry-After says."

@@ -13,22 +13,26 @@ logger = logging.getLogger(__name__)
 
 STATUS: dict[type[errors.HeadraceError], int] = {
     errors.Invalid: 422,
+    errors.InvalidRequest: 400,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.HeadTooLarge: 431,
     errors.TooMany: 429,
     errors.Unavailable: 503,
     errors.Internal: 500,
 }
 
 TITLES = {
+    400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
     413: "Content Too Large",
     422: "Unprocessable Content",
     429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -37,7 +41,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def status_of(error: errors.HeadraceError) -> int:
-    """The HTTP status of an error: its family's."""
+    """The HTTP status of an error: its own, or its family's."""
     for family in type(error).__mro__:
         if family in STATUS:
             return STATUS[family]
@@ -79,8 +83,10 @@ def install(app: FastAPI) -> None:
         found = error.errors() if isinstance(error, RequestValidationError) else []
         problems = [errors.Problem(_place(item["loc"]), item["msg"]) for item in found]
         first = f"{problems[0].place}: {problems[0].reason}. " if problems else ""
-        detail = f"{first}See /docs for the fields of this call."
-        return _response(errors.InvalidBody(detail, problems))
+        detail = f"{first}See /docs for what this call takes."
+        in_body = all(item["loc"][:1] == ("body",) for item in found)
+        kind = errors.InvalidBody if in_body else errors.InvalidParameter
+        return _response(kind(detail, problems))
 
     async def http(_: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500

@@ -11,37 +11,34 @@ import msgspec
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import serving
 from app.api import schemas
 from app.api.bodies import decode, encode
 from app.api.bounds import answer
 from app.api.errors import internal
 from app.errors import HeadraceError
-from app.runtime import Runtime
+from app.serving import Feedback, FeedbackRequest, Prediction, PredictRequest, Serving
 
-Call = Callable[[Runtime, str, bytes], Awaitable[object]]
+Call = Callable[[Serving, str, bytes], Awaitable[object]]
 
-_predict_decoder = msgspec.json.Decoder(serving.PredictRequest)
-_feedback_decoder = msgspec.json.Decoder(serving.FeedbackRequest)
+_predict_decoder = msgspec.json.Decoder(PredictRequest)
+_feedback_decoder = msgspec.json.Decoder(FeedbackRequest)
 
 
-async def predict(runtime: Runtime, model: str, body: bytes) -> serving.Prediction:
+async def predict(serving: Serving, model: str, body: bytes) -> Prediction:
     """Answer features by the model as of its last feedback.
 
     What was asked and answered is remembered, so that the label can come later by the answer's
     `id`. The same `id` again gives the same answer.
     """
-    replica = runtime.replica(model)
-    return await runtime.serving.predict(replica, decode(body, _predict_decoder))
+    return await serving.predict(model, decode(body, _predict_decoder))
 
 
-async def feedback(runtime: Runtime, model: str, body: bytes) -> serving.Feedback:
+async def feedback(serving: Serving, model: str, body: bytes) -> Feedback:
     """Learn a label, once, and answer when it is durable and learned.
 
     Send it again with the same `id` after an error or a lost answer: it is learned once.
     """
-    replica = runtime.replica(model)
-    return await runtime.serving.feedback(replica, decode(body, _feedback_decoder))
+    return await serving.feedback(model, decode(body, _feedback_decoder))
 
 
 class HotRoute(APIRoute):
@@ -98,8 +95,8 @@ def _plain(call: Call) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = (await receive())["body"]
-            runtime = scope["app"].state.runtime
-            content = encode(await call(runtime, scope["path_params"]["model"], body))
+            serving = scope["app"].state.serving
+            content = encode(await call(serving, scope["path_params"]["model"], body))
         except HeadraceError as error:
             await answer(send, error)
         except Exception as error:

@@ -8,9 +8,9 @@ from app import entries
 from app.api import schemas
 from app.api.deps import ModelHere, RuntimeHere
 from app.applier import Replica
-from app.errors import UnknownPrediction
 from app.log import Row
-from app.serving import prediction_of
+from app.predictions import Remembered
+from app.serving import prediction_of, unknown_prediction
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -67,21 +67,7 @@ async def delete_model(replica: ModelHere, runtime: RuntimeHere) -> Response:
 @router.get("/{model}/metrics", responses=responses(404, 503))
 async def show_metrics(replica: ModelHere, runtime: RuntimeHere) -> schemas.MetricsAnswer:
     """Show a model's quality, prequential, and how its labels come."""
-    made = await runtime.predictions.count(replica.id)
-    # A crash forgets the last predictions, not the labels that they have had.
-    made = max(made, replica.model.monitor.labelled)
-    learner = replica.learner
-    delays = replica.model.monitor.delay_seconds()
-    return schemas.MetricsAnswer(
-        model=replica.name,
-        offset=replica.model.offset_applied,
-        since_start=learner.scores.figures(),
-        last_1000=learner.scores.recent_figures(),
-        counts=counts(replica),
-        predictions=made,
-        labelled_share=replica.model.monitor.labelled / made if made else None,
-        label_delay_seconds=None if delays is None else schemas.Delays(**delays),
-    )
+    return metrics_answer(replica, await runtime.predictions.count(replica.id))
 
 
 @router.get("/{model}/log", responses=responses(404, 422, 503))
@@ -106,23 +92,8 @@ async def show_prediction(
     """Show what was asked and answered under an id, and its label if known."""
     found = await runtime.predictions.find(replica.id, id)
     if found is None:
-        raise UnknownPrediction(
-            f"The model {replica.name!r} remembers no prediction {id!r}: it was never made, or it "
-            "has expired. Predictions are kept for HEADRACE_PREDICTIONS_KEEP_SECONDS."
-        )
-    row = await runtime.log.find_label(replica.id, id)
-    example = None if row is None else entries.decode(row.body)
-    return schemas.PredictionAnswer(
-        id=id,
-        model=replica.name,
-        at=schemas.instant(found.served.at),
-        features=found.features,
-        answer=schemas.PredictAnswer(**entries.plain(prediction_of(replica.name, id, found))),
-        label=example.label if isinstance(example, entries.Example) else None,
-        labelled=row is not None,
-        feedback_id=row.id if row else None,
-        feedback_offset=row.offset if row else None,
-    )
+        raise unknown_prediction(replica.name, id)
+    return prediction_answer(replica, id, found, await runtime.log.find_label(replica.id, id))
 
 
 def model_brief(replica: Replica) -> schemas.ModelBrief:
@@ -159,6 +130,42 @@ def counts(replica: Replica) -> schemas.Counts:
     )
 
 
+def metrics_answer(replica: Replica, predictions: int) -> schemas.MetricsAnswer:
+    """A model's quality, of which so many predictions were written."""
+    live, scores = replica.model, replica.learner.scores
+    # A crash forgets the last predictions, not the labels that they have had.
+    made = max(predictions, live.monitor.labelled)
+    delays = live.monitor.delay_seconds()
+    return schemas.MetricsAnswer(
+        model=replica.name,
+        offset=live.offset_applied,
+        since_start=scores.figures(),
+        last_1000=scores.recent_figures(),
+        counts=counts(replica),
+        predictions=made,
+        labelled_share=live.monitor.labelled / made if made else None,
+        label_delay_seconds=None if delays is None else schemas.Delays(**delays),
+    )
+
+
+def prediction_answer(
+    replica: Replica, id: str, found: Remembered, label: Row | None
+) -> schemas.PredictionAnswer:
+    """What was asked and answered, with the entry of the log that labelled it."""
+    example = None if label is None else entries.decode(label.body)
+    return schemas.PredictionAnswer(
+        id=id,
+        model=replica.name,
+        at=schemas.instant(found.served.at),
+        features=found.features,
+        answer=schemas.PredictAnswer(**entries.plain(prediction_of(replica.name, id, found))),
+        label=example.label if isinstance(example, entries.Example) else None,
+        labelled=label is not None,
+        feedback_id=label.id if label else None,
+        feedback_offset=label.offset if label else None,
+    )
+
+
 def log_entry(row: Row) -> schemas.LogEntry:
     """An entry as the API shows it: what stands in the log, with where and when."""
     fields = entries.plain(entries.decode(row.body))
@@ -167,9 +174,6 @@ def log_entry(row: Row) -> schemas.LogEntry:
     fields.pop("kind", None)
     if "offset" in fields:
         fields["example_offset"] = fields.pop("offset")
-    if "offset" in fields:
-        # An entry about another one: its own offset is where it stands itself.
-        fields["offset_concerned"] = fields.pop("offset")
     return schemas.LogEntry(
         offset=row.offset, kind=row.kind, id=row.id, at=schemas.instant(row.at), **fields
     )

@@ -288,6 +288,7 @@ class ReadyAnswer(Schema):
 
     status: Literal["ready"]
     models: int
+    failed: list[str] = Field(description="Models that stopped; the log of operations says why.")
 
 
 class ProblemPlace(Schema):
