@@ -1,8 +1,8 @@
 """Every error that a caller can meet, and those that stop a start. No HTTP here.
 
     HeadraceError
+    ├── BadRequest              what came is not HTTP/1.1
     ├── Invalid                 what was sent cannot be taken as it is
-    │   ├── InvalidRequest      not HTTP/1.1
     │   ├── InvalidParameter    a parameter of the path or the query
     │   ├── InvalidBody         not JSON, or a field is missing, unknown or of another type
     │   ├── InvalidSpec         the learner or the metrics cannot be built
@@ -18,8 +18,8 @@
     │   ├── ModelExists
     │   └── AlreadyLabelled
     ├── TooLarge
-    │   ├── BodyTooLarge
-    │   └── HeadTooLarge
+    │   └── BodyTooLarge
+    ├── HeadTooLarge            the request's line and headers
     ├── TooMany
     │   └── TooManyModels
     ├── Unavailable             passes by itself: try again after `retry_after_seconds`
@@ -68,12 +68,12 @@ def code_of(error: type[HeadraceError]) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
 
 
+class BadRequest(HeadraceError):
+    """What came is not a request of HTTP/1.1."""
+
+
 class Invalid(HeadraceError):
     """What was sent cannot be taken as it is."""
-
-
-class InvalidRequest(Invalid):
-    """What came is not a request of HTTP/1.1."""
 
 
 class InvalidParameter(Invalid):
@@ -140,7 +140,7 @@ class BodyTooLarge(TooLarge):
     """The body is over the limit."""
 
 
-class HeadTooLarge(TooLarge):
+class HeadTooLarge(HeadraceError):
     """The head of the request, its line and headers, is over the limit."""
 
 

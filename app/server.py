@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.errors import TITLES, render
-from app.errors import HeadraceError, HeadTooLarge, InvalidRequest, Overloaded
+from app.errors import BadRequest, HeadraceError, HeadTooLarge, Overloaded
 from app.settings import Settings
 
 HEAD_BYTES_MAX = 65_536
@@ -81,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what is no HTTP as every other error is answered."""
         if not self._is_refused:
             self._refuse(
-                InvalidRequest("This is not well-formed HTTP/1.1. Send it with an HTTP client.")
+                BadRequest("This is not well-formed HTTP/1.1. Send it with an HTTP client.")
             )
 
     def _head_ended(self) -> None:

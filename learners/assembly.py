@@ -21,7 +21,7 @@ from learners.parameters import (
     size_factor,
     too_large,
 )
-from learners.published import NAMES, kind_of
+from learners.published import NAMES, noun_of
 from learners.refusal import InvalidSpec, nearest, shown
 from learners.refused import NAMEABLE, refusal_of
 from learners.scope import Built, Scope, mapped
@@ -88,20 +88,9 @@ def _check_kind(cls: type, due: Component, place: str, said: str) -> None:
         name = NAMES.get(cls)
         known = [other for other, found in NAMEABLE.items() if issubclass(found, due.bases)]
         close = nearest((name or said).rpartition(".")[2], known)
-        reason = f"{_article(str(due))} is due, and {said} is {_article(_kind_said(cls))}"
+        reason = f"{_article(str(due))} is due, and {said} is {_article(noun_of(cls))}"
         advice = "" if close else f"name {_article(str(due))}"
         raise InvalidSpec(place, reason, close, advice)
-
-
-def _kind_said(cls: type) -> str:
-    for said, bases in (
-        ("classifier", base.Classifier),
-        ("regressor", base.Regressor),
-        ("anomaly detector", (base.AnomalyDetector, base.AnomalyFilter)),
-    ):
-        if issubclass(cls, bases):
-            return said
-    return kind_of(cls) or "component"
 
 
 def _article(noun: str) -> str:

@@ -61,10 +61,11 @@ class Learner:
         )
         self._calls = _calls(self._model)
         steps = getattr(self._model, "steps", None)
-        final = list(steps.values())[-1] if steps else self._model
+        final: Any = list(steps.values())[-1] if steps else self._model
         # The likeliest label is River's own default for a classifier's prediction.
         self._takes_likeliest = (
-            self._gives_probabilities and type(final).predict_one is base.Classifier.predict_one
+            self._gives_probabilities
+            and _method(final, "predict_one") is base.Classifier.predict_one
         )
         self._classifies = isinstance(final, base.AnomalyFilter)
 
@@ -164,6 +165,11 @@ class Straight:
             return answer(x)
 
         return call
+
+
+def _method(model: object, name: str) -> object:
+    """The function behind a method of a model's class."""
+    return getattr(type(model), name, None)
 
 
 def _calls(model: Any) -> Any:

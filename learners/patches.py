@@ -15,5 +15,7 @@ class SRPClassifier(ensemble.SRPClassifier):
     """Streaming random patches for classification."""
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
-        shares: dict[Any, float] = super().predict_proba_one(x, **kwargs) if len(self) else {}
+        if not len(self):
+            return {}
+        shares: dict[Any, float] = super().predict_proba_one(x, **kwargs)  # type: ignore[no-untyped-call]
         return shares

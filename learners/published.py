@@ -46,7 +46,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     "statistic": (stats.base.Univariate, stats.base.Bivariate),
     "policy": (bandit.base.Policy,),
     "search engine": (neighbors.base.BaseNN,),
-    "distribution": (proba.base.Distribution,),
 }
 
 OF_OTHER_TASKS: tuple[type, ...] = (
@@ -95,6 +94,35 @@ def is_of_other_task(cls: type) -> bool:
         anomaly.PredictiveAnomalyDetection,
         metrics.ClassificationReport,
     )
+
+
+NOUNS: tuple[tuple[type, str], ...] = (
+    (base.Classifier, "classifier"),
+    (base.Regressor, "regressor"),
+    (base.AnomalyDetector, "anomaly detector"),
+    (base.AnomalyFilter, "anomaly filter"),
+    (base.BinaryDriftDetector, "binary drift detector"),
+    (stats.base.Bivariate, "statistic of two values"),
+    (optim.losses.BinaryLoss, "binary loss"),
+    (optim.losses.MultiClassLoss, "multiclass loss"),
+    (optim.losses.RegressionLoss, "regression loss"),
+    (metrics.base.RegressionMetric, "regression metric"),
+    (metrics.base.ClassificationMetric, "classification metric"),
+)
+
+
+def noun_of(cls: type) -> str:
+    """What a class is called in a message, finer than its kind where that tells more.
+
+    Examples
+    --------
+    >>> from river import drift
+    >>> noun_of(drift.binary.DDM), noun_of(drift.ADWIN)
+    ('binary drift detector', 'drift detector')
+
+    """
+    fine = next((noun for known, noun in NOUNS if issubclass(cls, known)), None)
+    return fine or kind_of(cls) or "component"
 
 
 def _exported(module: types.ModuleType) -> dict[str, Any]:

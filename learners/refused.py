@@ -10,6 +10,7 @@ from learners.published import EXPORTED, PUBLISHED, is_of_other_task
 OTHER_TASK = "it serves another task than binary, multiclass, regression and anomaly"
 
 REFUSED: dict[str, str] = {
+    "bandit.ThompsonSampling": "it draws from distributions, and choosing models gives it a metric",
     "compose.FuncTransformer": "it takes a function, which JSON cannot say",
     "compose.Pipeline": "a pipeline is written as a list of steps",
     "compose.Select": 'a selection is written as {"select": ...}',

@@ -15,11 +15,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from river import metrics
+from river import metrics as river_metrics
 
 from learners.scores import build_metric
 
 Label = bool | int | float | str
+
+metrics: Any = river_metrics
+"""River's metrics, whose signatures say no types."""
 
 WINDOW = 1_000
 """Over how many of the newest scored examples the recent figures are told."""
@@ -163,7 +166,7 @@ def _only_counts(metric: Any) -> bool:
     return plain and getattr(metric, "pos_val", True) is True
 
 
-def _share(metric: Any, matrix: metrics.ConfusionMatrix) -> None:
+def _share(metric: Any, matrix: Any) -> None:
     """Let a metric, and those that it is made of, read from one matrix."""
     metric.cm = matrix
     for part in vars(metric).values():

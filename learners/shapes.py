@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from learners.published import kind_of
+from learners.published import kind_of, noun_of
 
 INTEGER_MAX = 1_000_000
 
@@ -39,7 +39,7 @@ class Component:
     bases: tuple[type, ...]
 
     def __str__(self) -> str:
-        return " or ".join(dict.fromkeys(_called(base) for base in self.bases))
+        return " or ".join(dict.fromkeys(noun_of(base) for base in self.bases))
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,6 @@ class Ungiven:
 Shape = Plain | Component | Sequence | Mapping | Choice | Ungiven
 
 CALLABLE = Ungiven("it takes a function, which JSON cannot say")
-
-
-def _called(cls: type) -> str:
-    names = {"Classifier": "classifier", "Regressor": "regressor"}
-    names |= {"AnomalyDetector": "anomaly detector", "AnomalyFilter": "anomaly filter"}
-    kind = kind_of(cls)
-    return names.get(cls.__name__) or (kind if kind != "estimator" else None) or cls.__name__
 
 
 def shape_of(hint: Any) -> Shape:

@@ -135,7 +135,7 @@ def test_bodies_that_are_too_large_together_are_503(bounded: Headrace) -> None:
 
 def test_head_over_the_limit_is_431(bounded: Headrace) -> None:
     answer = spoken(bounded, b"GET /healthz HTTP/1.1\r\nx: ", b"a" * 1_000_000)
-    refused(answer, 431, "too_large")
+    refused(answer, 431, "head_too_large")
 
 
 @pytest.mark.parametrize("drip", [b"x", b"y: z\r\n", b""])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -9,9 +10,11 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from app.main import create_app
 from app.serving import ID_MAX
 from tests.conftest import problem
-from tests.process import LINEAR
+from tests.inside import settings_in
+from tests.process import LINEAR, Headrace
 
 LEARNERS: dict[str, Any] = {
     "binary": LINEAR,
@@ -21,14 +24,34 @@ LEARNERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def models(client: TestClient) -> TestClient:
-    """The application with a model for each task, that knows a feature of each type."""
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One application with a model for each task, that knows a feature of each type."""
+    settings = settings_in(tmp_path_factory.mktemp("hostile"))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        create_models(client)
+        yield client
+
+
+def create_models(client: TestClient) -> None:
+    """A model for each task, with its name."""
     for task, learner in LEARNERS.items():
         types = {"n": "number", "c": "category", "b": "boolean", "t": "text"}
         body = {"name": task, "task": task, "learner": learner, "features": types}
         assert client.post("/v1/models", json=body).status_code == 201
-    return client
+
+
+def offset(client: TestClient, model: str = "binary") -> int:
+    """How far a model has learned."""
+    return int(client.get(f"/v1/models/{model}").json()["offset"])
+
+
+def newest(client: TestClient, before: int, model: str = "binary") -> list[dict[str, Any]]:
+    """The entries behind an offset."""
+    found: list[dict[str, Any]] = client.get(f"/v1/models/{model}/log?after={before}").json()[
+        "entries"
+    ]
+    return found
 
 
 def predict(client: TestClient, raw: bytes, model: str = "binary") -> Response:
@@ -55,13 +78,14 @@ def places(reply: Response) -> list[str]:
     ],
 )
 def test_a_number_that_is_none_is_refused_by_its_name(models: TestClient, literal: str) -> None:
+    before = offset(models)
     for body in (f'{{"features":{{"n":{literal}}}}}', f'{{"features":{{"ok":1,"n":{literal}}}}}'):
         reply = predict(models, body.encode())
         assert (reply.status_code, problem(reply)) == (422, "invalid_features")
         assert places(reply) == ["features.n"]
         labelled = f'{body[:-1]},"label":true}}'.encode()
         assert places(feedback(models, labelled)) == ["features.n"]
-    assert models.get("/v1/models/binary").json()["offset"] == 1
+    assert offset(models) == before
 
 
 @pytest.mark.parametrize(
@@ -69,22 +93,24 @@ def test_a_number_that_is_none_is_refused_by_its_name(models: TestClient, litera
     ["0", "0.0", "-0.0", "-0", "1", "1.0", "1e15", "-1e15", "1000000000000000", "5e-324", "null"],
 )
 def test_a_number_comes_back_as_it_was_sent(models: TestClient, literal: str) -> None:
-    body = f'{{"features":{{"n":{literal}}},"label":true,"id":"f"}}'
+    before = offset(models)
+    body = f'{{"features":{{"n":{literal}}},"label":true}}'
     assert feedback(models, body.encode()).status_code == 200
-    asked = predict(models, f'{{"features":{{"n":{literal}}},"id":"p"}}'.encode())
+    asked = predict(models, f'{{"features":{{"n":{literal}}},"id":"as {literal}"}}'.encode())
     assert asked.status_code == 200
-    [_, entry] = models.get("/v1/models/binary/log").json()["entries"]
+    [entry] = newest(models, before)
     sent = json.loads(literal)
     sent = 0 if literal == "-0" else sent
-    remembered = models.get("/v1/models/binary/predictions/p").json()
+    remembered = models.get(f"/v1/models/binary/predictions/as {literal}").json()
     for found in (entry, remembered):
         assert repr(found["features"]["n"]) == repr(sent)
 
 
 def test_features_keep_their_order_and_the_last_of_two_of_a_name(models: TestClient) -> None:
+    before = offset(models)
     body = b'{"features":{"z":1,"a":2,"M":3,"z":4.0,"10":5,"9":6},"label":true}'
     assert feedback(models, body).status_code == 200
-    [_, entry] = models.get("/v1/models/binary/log").json()["entries"]
+    [entry] = newest(models, before)
     expected = {"z": 4.0, "a": 2, "M": 3, "10": 5, "9": 6}
     assert repr(entry["features"]) == repr(expected)
 
@@ -187,10 +213,11 @@ def test_a_mistaken_question_is_refused_with_its_place(
 def test_mistaken_feedback_is_refused_with_its_place(
     models: TestClient, raw: bytes, place: str
 ) -> None:
+    before = offset(models)
     reply = feedback(models, raw)
     assert reply.status_code == 422
     assert places(reply) == [place]
-    assert models.get("/v1/models/binary").json()["offset"] == 1
+    assert offset(models) == before
 
 
 TAKEN = {
@@ -203,11 +230,12 @@ TAKEN = {
 
 @pytest.mark.parametrize("task", TAKEN)
 def test_a_label_comes_back_with_its_type(models: TestClient, task: str) -> None:
+    before = offset(models, task)
     for literal in TAKEN[task]:
         body = f'{{"features":{{"n":1.5}},"label":{literal}}}'
         reply = feedback(models, body.encode(), task)
         assert reply.status_code == 200, (literal, reply.text)
-    entries = models.get(f"/v1/models/{task}/log").json()["entries"]
+    entries = newest(models, before, task)
     labels = [json.loads(literal) for literal in TAKEN[task]]
     expected = [bool(label) for label in labels] if task == "binary" else labels
     assert repr([e["label"] for e in entries if e["kind"] == "example"]) == repr(expected)
@@ -259,16 +287,19 @@ IDS = [
 ]
 
 
-@pytest.mark.parametrize("id", IDS, ids=lambda id: repr(id[:9]))
-def test_any_printable_id_is_an_id_in_a_body_and_in_a_path(models: TestClient, id: str) -> None:
-    asked = models.post("/v1/models/binary/predict", json={"features": {"n": 1}, "id": id})
-    assert asked.json()["id"] == id
-    path = quote(id, safe="").replace(".", "%2E")
-    if id not in (".", ".."):
-        shown = models.get(f"/v1/models/binary/predictions/{path}")
-        assert (shown.status_code, shown.json()["id"]) == (200, id)
-    told = {"prediction_id": id, "label": True, "id": id}
-    assert models.post("/v1/models/binary/feedback", json=told).json()["id"] == id
+def test_any_printable_id_is_an_id_in_a_body_and_in_a_path(service: Headrace) -> None:
+    service.create("m")
+    connection = service.connect()
+    for id in IDS:
+        asked = connection.post("/v1/models/m/predict", {"features": {"n": 1}, "id": id})
+        assert (asked.status, asked.body["id"]) == (200, id)
+        shown = connection.get(f"/v1/models/m/predictions/{quote(id, safe='')}")
+        assert (shown.status, shown.body["id"]) == (200, id)
+        told = connection.post(
+            "/v1/models/m/feedback", {"prediction_id": id, "label": True, "id": id}
+        )
+        assert (told.status, told.body["id"]) == (200, id)
+    connection.close()
 
 
 def test_numbers_of_features_are_bounded(models: TestClient) -> None:
@@ -318,17 +349,17 @@ def test_a_name_that_is_too_long_is_refused(models: TestClient) -> None:
     ids=lambda value: repr(value)[:20],
 )
 def test_a_mistaken_model_is_refused_with_its_place(
-    client: TestClient, field: str, value: Any, place: str
+    models: TestClient, field: str, value: Any, place: str
 ) -> None:
     body = {"name": "m", "task": "binary", "learner": LINEAR, field: value}
-    reply = client.post("/v1/models", content=json.dumps(body).encode())
+    reply = models.post("/v1/models", content=json.dumps(body).encode())
     assert reply.status_code == 422, reply.text
     assert problem(reply) in ("invalid_body", "invalid_spec")
     assert places(reply)[0] == place
-    assert client.get("/v1/models").json()["models"] == []
+    assert len(models.get("/v1/models").json()["models"]) == len(LEARNERS)
 
 
-def test_half_a_surrogate_pair_as_a_declared_feature_is_refused(client: TestClient) -> None:
+def test_half_a_surrogate_pair_as_a_declared_feature_is_refused(models: TestClient) -> None:
     body = {"name": "m", "task": "binary", "learner": LINEAR, "features": {"\ud800": "number"}}
-    reply = client.post("/v1/models", content=json.dumps(body).encode())
+    reply = models.post("/v1/models", content=json.dumps(body).encode())
     assert (reply.status_code, problem(reply)) == (422, "invalid_body")

@@ -22,8 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.api.health",),
     ("app.api.schemas", "app.api.bounds"),
     ("app.api.deps", "app.api.bodies", "app.api.errors"),
-    ("app.runtime",),
     ("app.serving",),
+    ("app.runtime",),
     ("app.applier",),
     ("app.replay",),
     ("app.registry", "app.log", "app.predictions"),
@@ -47,6 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "learners.factorization",
         "learners.imputation",
         "learners.neighbors",
+        "learners.patches",
         "learners.projections",
         "learners.selection",
         "learners.texts",
@@ -98,7 +99,7 @@ HIDDEN: dict[tuple[str, str], str] = {
     ("app.cli", "_hash_seed"): "`--help` should not wait for SQLAlchemy",
     ("app.cli", "demo"): "`--help` should not wait for River",
     ("app.demo", "__init__"): "the extra `demo` may not be installed",
-    ("app.database", "_migrate"): "Alembic takes most of a second, and is needed once per release",
+    ("app.database", "_upgrade"): "Alembic takes most of a second, and is needed once per release",
 }
 """Functions that import, and why."""
 

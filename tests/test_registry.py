@@ -233,4 +233,4 @@ async def test_feedback_on_its_way_to_a_model_that_is_deleted_is_told_so(
         outcomes = await asyncio.gather(*on_their_way, return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         assert all(isinstance(error, HeadraceError) for error in refused)
-        assert replica.pending == 0
+        assert replica.types_claimed == {}

@@ -7,8 +7,9 @@ order, what was answered, and a bare learner that learned exactly that.
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,6 +39,7 @@ from tests.conftest import FULL
 from tests.inside import Clock, crash, create, label, log_of, predict, settings_in, teach, until
 from tests.process import LINEAR
 
+T = TypeVar("T")
 KEEP_SECONDS = 100
 NAMES = ("x", "y")
 BREAKING = 1e300
@@ -54,6 +56,16 @@ OBSERVATIONS = st.fixed_dictionaries(
     {"a": st.integers(-3, 3)},
     optional={"b": st.sampled_from([0.5, -1.25, None]), "c": st.booleans()},
 )
+
+
+PICK = st.integers(0, 59)
+"""Which of those that there are: what is drawn must not depend on what is there."""
+
+
+def one_of(found: Iterable[T], pick: int) -> T:
+    """One of what there is, in its order."""
+    among = list(found)
+    return among[pick % len(among)]
 
 
 class Asked:
@@ -144,12 +156,12 @@ class Service(RuleBasedStateMachine):
         with pytest.raises(UnknownModel):
             self.runner.run(predict(self.runtime, {}, model=name))
 
-    @rule(data=st.data(), features=OBSERVATIONS, own=st.booleans())
-    def predict(self, data: st.DataObject, features: dict[str, Any], own: bool) -> None:
+    @rule(pick=PICK, features=OBSERVATIONS, own=st.booleans())
+    def predict(self, pick: int, features: dict[str, Any], own: bool) -> None:
         """Ask, under an id of one's own or one that is made."""
         if not self.models:
             return
-        name = data.draw(st.sampled_from(sorted(self.models)))
+        name = one_of(sorted(self.models), pick)
         model = self.models[name]
         x = {feature: value for feature, value in features.items() if value is not None}
         bare = model.bare.predict(x)
@@ -163,17 +175,17 @@ class Service(RuleBasedStateMachine):
         )
         model.asked[answer.id] = Asked(features, answer, bare, self.clock())
 
-    @rule(data=st.data(), own=st.booleans())
-    def label(self, data: st.DataObject, own: bool) -> None:
+    @rule(pick=PICK, which=PICK, truth=PICK, own=st.booleans())
+    def label(self, pick: int, which: int, truth: int, own: bool) -> None:
         """Label any prediction, at any time: the first time, again, or when it is expired."""
         found = [name for name in sorted(self.models) if self.models[name].asked]
         if not found:
             return
-        name = data.draw(st.sampled_from(found))
+        name = one_of(found, pick)
         model = self.models[name]
-        prediction_id = data.draw(st.sampled_from(sorted(model.asked)))
+        prediction_id = one_of(model.asked, which)
         asked = model.asked[prediction_id]
-        y = data.draw(st.sampled_from(model.labels))
+        y = one_of(model.labels, truth)
         id = self._new_id() if own else None
         send = label(self.runtime, prediction_id, y, id, name)
         if prediction_id in model.labelled:
@@ -185,53 +197,50 @@ class Service(RuleBasedStateMachine):
         else:
             model.accept(self.runner.run(send), asked.features, y, prediction_id)
 
-    @rule(data=st.data())
-    def label_again(self, data: st.DataObject) -> None:
+    @rule(pick=PICK, which=PICK, truth=PICK)
+    def label_again(self, pick: int, which: int, truth: int) -> None:
         """Send a label again, with its id: it is answered as the first time."""
         found = [name for name in sorted(self.models) if self.models[name].labelled]
         if not found:
             return
-        name = data.draw(st.sampled_from(found))
+        name = one_of(found, pick)
         model = self.models[name]
-        prediction_id = data.draw(st.sampled_from(sorted(model.labelled)))
+        prediction_id = one_of(model.labelled, which)
         id = model.labelled[prediction_id]
-        y = data.draw(st.sampled_from(model.labels))
+        y = one_of(model.labels, truth)
         told = self.runner.run(label(self.runtime, prediction_id, y, id, name))
         assert (told.id, told.offset, told.duplicate) == (id, model.accepted[id], True)
 
-    @rule(data=st.data(), features=OBSERVATIONS)
-    def teach(self, data: st.DataObject, features: dict[str, Any]) -> None:
+    @rule(pick=PICK, truth=PICK, features=OBSERVATIONS)
+    def teach(self, pick: int, truth: int, features: dict[str, Any]) -> None:
         """Send an example of its own, then once more with the same id."""
         if not self.models:
             return
-        name = data.draw(st.sampled_from(sorted(self.models)))
+        name = one_of(sorted(self.models), pick)
         model = self.models[name]
-        y = data.draw(st.sampled_from(model.labels))
+        y = one_of(model.labels, truth)
         told = self.runner.run(teach(self.runtime, features, y, self._new_id(), name))
         model.accept(told, features, y, None)
         again = self.runner.run(teach(self.runtime, features, y, told.id, name))
         assert (again.id, again.offset, again.duplicate) == (told.id, told.offset, True)
         assert again.warnings == told.warnings
 
-    @rule(data=st.data(), observations=st.lists(OBSERVATIONS, min_size=2, max_size=6))
-    def teach_at_once(self, data: st.DataObject, observations: list[dict[str, Any]]) -> None:
+    @rule(pick=PICK, drafts=st.lists(st.tuples(OBSERVATIONS, PICK), min_size=2, max_size=6))
+    def teach_at_once(self, pick: int, drafts: list[tuple[dict[str, Any], int]]) -> None:
         """Send examples at once: they are learned in the order of their offsets."""
         if not self.models:
             return
-        name = data.draw(st.sampled_from(sorted(self.models)))
+        name = one_of(sorted(self.models), pick)
         model = self.models[name]
-        labels = data.draw(st.lists(st.sampled_from(model.labels), min_size=6, max_size=6))
+        examples = [(x, one_of(model.labels, which)) for x, which in drafts]
 
         async def send() -> list[Feedback]:
-            drafts = zip(observations, labels, strict=False)
-            sent = (teach(self.runtime, x, y, self._new_id(), name) for x, y in drafts)
+            sent = (teach(self.runtime, x, y, self._new_id(), name) for x, y in examples)
             return await asyncio.gather(*sent)
 
-        told = self.runner.run(send())
-        for one, x, y in sorted(
-            zip(told, observations, labels, strict=False), key=lambda sent: sent[0].offset
-        ):
-            model.accept(one, x, y, None)
+        told = zip(self.runner.run(send()), examples, strict=True)
+        for feedback, (x, y) in sorted(told, key=lambda one: one[0].offset):
+            model.accept(feedback, x, y, None)
 
     @rule(name=st.sampled_from(NAMES))
     def mistake(self, name: str) -> None:

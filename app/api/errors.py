@@ -12,8 +12,8 @@ from app import errors
 logger = logging.getLogger(__name__)
 
 STATUS: dict[type[errors.HeadraceError], int] = {
+    errors.BadRequest: 400,
     errors.Invalid: 422,
-    errors.InvalidRequest: 400,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
@@ -41,7 +41,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def status_of(error: errors.HeadraceError) -> int:
-    """The HTTP status of an error: its own, or its family's."""
+    """The HTTP status of an error: its family's."""
     for family in type(error).__mro__:
         if family in STATUS:
             return STATUS[family]

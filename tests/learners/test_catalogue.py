@@ -51,7 +51,6 @@ def test_every_kind_is_there() -> None:
         "statistic",
         "policy",
         "search engine",
-        "distribution",
     }
 
 

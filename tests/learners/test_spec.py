@@ -305,6 +305,13 @@ def test_parameter_that_takes_a_function_cannot_be_given() -> None:
     assert "cannot be given" in refused([binarizer, LOGISTIC]).reason
 
 
+def test_kinds_that_are_alike_are_told_apart() -> None:
+    error = refused(
+        {"tree.HoeffdingAdaptiveTreeClassifier": {"drift_detector": "drift.binary.DDM"}}
+    )
+    assert error.reason.endswith("drift.binary.DDM is a binary drift detector")
+
+
 def test_what_the_constructor_raises_is_mapped() -> None:
     error = refused({"ensemble.VotingClassifier": {"models": [LOGISTIC]}})
     assert "At least 2 models" in error.reason

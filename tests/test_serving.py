@@ -1,0 +1,147 @@
+"""The two hot calls when many come at once: what is on its way counts as what is there."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import pytest
+
+from app.api.models import metrics_answer
+from app.errors import AlreadyLabelled, InvalidFeatures, InvalidLabel, Overloaded
+from app.serving import Feedback
+from app.settings import Settings
+from tests.inside import create, in_loop, label, log_of, opened, predict, teach
+
+TREE = "tree.HoeffdingTreeClassifier"
+BAYES = "naive_bayes.GaussianNB"
+
+
+async def at_once(calls: Sequence[Awaitable[Any]]) -> list[Any]:
+    """What each was answered, or refused with."""
+    return list(await asyncio.gather(*calls, return_exceptions=True))
+
+
+@in_loop
+async def test_of_two_that_fix_a_feature_differently_at_once_the_first_is_taken(
+    settings: Settings,
+) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime, learner=TREE)
+        values = [1, "text", 2, True, 3.5]
+        outcomes = await at_once([teach(runtime, {"a": value}, True) for value in values])
+        taken = [isinstance(outcome, Feedback) for outcome in outcomes]
+        assert taken == [True, False, True, False, True]
+        assert isinstance(outcomes[1], InvalidFeatures)
+        assert outcomes[1].problems[0] == ("features.a", "is a category, not a number")
+        assert replica.model.types == {"a": "number"}
+        assert replica.types_claimed == {}
+        assert len(await log_of(runtime)) == 4
+
+
+@in_loop
+async def test_labels_that_read_alike_are_refused_also_at_once(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime, task="multiclass", learner=BAYES)
+        outcomes = await at_once([teach(runtime, {"a": 1}, y) for y in (7, "7", 7, "8", 8)])
+        taken = [isinstance(outcome, Feedback) for outcome in outcomes]
+        assert taken == [True, False, True, True, False]
+        assert isinstance(outcomes[1], InvalidLabel)
+        assert set(replica.model.monitor.labels) == {7, "8"}
+        assert replica.labels_claimed == set()
+
+
+@in_loop
+async def test_a_claim_lasts_no_longer_than_the_feedback_that_made_it(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime, learner=TREE)
+        asked = await predict(runtime, {"new": "text"})
+        await label(runtime, (await predict(runtime, {"a": 1})).id, True, "f")
+        replica.claim({"busy": "number"}, [])
+        # An id that is known: its entry is not appended again, and fixes nothing.
+        assert (await label(runtime, asked.id, True, "f")).duplicate
+        assert (await teach(runtime, {"new": 1.5}, True)).duplicate is False
+        assert replica.types_claimed == {"busy": "number"}
+        assert replica.model.types == {"a": "number", "new": "number"}
+
+
+@in_loop
+async def test_labels_on_their_way_count_once_towards_how_many_there_may_be(
+    settings: Settings,
+) -> None:
+    few = settings.model_copy(update={"classes_max": 6})
+    async with opened(few) as runtime:
+        replica = await create(runtime, task="multiclass", learner=BAYES)
+        outcomes = await at_once([teach(runtime, {"a": 1}, f"l{i % 8}") for i in range(16)])
+        taken = [isinstance(outcome, Feedback) for outcome in outcomes]
+        assert taken == [i % 8 < 6 for i in range(16)]
+        assert len(replica.model.monitor.labels) == 6
+        with pytest.raises(InvalidLabel, match="one more than it may"):
+            await teach(runtime, {"a": 1}, "l7")
+        assert (await teach(runtime, {"a": 1}, "l5")).duplicate is False
+
+
+@in_loop
+async def test_of_many_labels_of_one_prediction_at_once_one_is_taken(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime)
+        asked = await predict(runtime, {"a": 1})
+        outcomes = await at_once([label(runtime, asked.id, i % 2 == 0) for i in range(20)])
+        taken = [outcome for outcome in outcomes if isinstance(outcome, Feedback)]
+        assert [one.duplicate for one in taken] == [False]
+        assert sum(isinstance(outcome, AlreadyLabelled) for outcome in outcomes) == 19
+        assert replica.model.monitor.examples == 1
+
+
+@in_loop
+async def test_feedback_sent_many_times_at_once_is_learned_once(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime)
+        told = await at_once([teach(runtime, {"a": 1}, True, "f") for _ in range(20)])
+        assert sorted(one.duplicate for one in told) == [False] + [True] * 19
+        assert {one.offset for one in told} == {2}
+        assert replica.model.monitor.examples == 1
+
+
+@in_loop
+async def test_what_is_refused_over_a_full_queue_is_taken_when_sent_again(
+    settings: Settings,
+) -> None:
+    small = settings.model_copy(update={"append_queue_max": 8})
+    async with opened(small) as runtime:
+        replica = await create(runtime)
+        waiting = {f"f{i}": i for i in range(40)}
+        while waiting:
+            ids = list(waiting)
+            told = await at_once([teach(runtime, {"a": waiting[id]}, True, id) for id in ids])
+            for id, outcome in zip(ids, told, strict=True):
+                assert isinstance(outcome, Feedback | Overloaded)
+                if isinstance(outcome, Feedback):
+                    assert outcome.duplicate is False
+                    del waiting[id]
+        assert replica.model.monitor.examples == 40
+        assert replica.types_claimed == {}
+
+
+@in_loop
+async def test_every_feedback_that_is_answered_is_known_to_the_next_prediction(
+    settings: Settings,
+) -> None:
+    async with opened(settings) as runtime:
+        await create(runtime)
+
+        async def told_and_asked(i: int) -> bool:
+            told = await teach(runtime, {"a": i}, True)
+            return (await predict(runtime, {"a": i})).offset >= told.offset
+
+        assert all(await at_once([told_and_asked(i) for i in range(100)]))
+
+
+@in_loop
+async def test_the_share_of_labelled_predictions_is_never_over_one(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime)
+        for _ in range(3):
+            await label(runtime, (await predict(runtime, {"a": 1})).id, True)
+        # As after a crash that forgot predictions whose labels were durable.
+        told = metrics_answer(replica, 1)
+        assert (told.predictions, told.labelled_share) == (3, 1.0)
