@@ -14,8 +14,8 @@ import asyncio
 import heapq
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
@@ -36,6 +36,7 @@ SLICE_SECONDS = 0.005
 """How long entries are applied before requests have their turn."""
 
 State = Literal["restoring", "ready", "rebuilding", "failed", "deleted"]
+Types = Mapping[str, entries.FeatureType]
 Record = Callable[[int, int, str], Awaitable[None]]
 """Appends to a model's log that the entry at an offset is unlearnable, and why."""
 
@@ -55,7 +56,7 @@ class Replica:
         self.safe_point: SafePoint | None = None
         self.types_claimed: dict[str, entries.FeatureType] = {}
         self.labels_claimed: set[entries.Label] = set()
-        self.pending = 0
+        self._claims: Counter[str | tuple[entries.Label]] = Counter()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waited = 0
 
@@ -118,12 +119,23 @@ class Replica:
             else:
                 future.set_exception(error)
 
-    def settle(self) -> None:
-        """Once nothing is on its way, only what was applied has fixed types and labels."""
-        self.pending -= 1
-        if not self.pending:
-            self.types_claimed.clear()
-            self.labels_claimed.clear()
+    def claim(self, types: Types, labels: Sequence[entries.Label]) -> None:
+        """Note what feedback on its way fixes once it is applied: types of features, a label."""
+        self.types_claimed.update(types)
+        self.labels_claimed.update(labels)
+        self._claims.update([*types, *((label,) for label in labels)])
+
+    def settle(self, types: Types, labels: Sequence[entries.Label]) -> None:
+        """Such feedback was applied, or came to nothing: it claims nothing more."""
+        for name in types:
+            self._claims[name] -= 1
+            if not self._claims[name]:
+                del self._claims[name], self.types_claimed[name]
+        for label in labels:
+            self._claims[label,] -= 1
+            if not self._claims[label,]:
+                del self._claims[label,]
+                self.labels_claimed.discard(label)
 
 
 class Applier:

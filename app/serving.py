@@ -12,7 +12,7 @@ import msgspec
 from uuid_utils import uuid7
 
 from app.applier import Replica
-from app.entries import Example, Served, encode
+from app.entries import Example, FeatureType, Label, Served, encode
 from app.errors import (
     InvalidBody,
     InvalidFeatures,
@@ -148,11 +148,12 @@ class Serving:
             if found is None:
                 return await self._answered_before(replica, prediction_id, id)
             features, served = found.features, found.served
-        self._claim(replica, features, label)
+        fresh = self._fresh(replica, features, label)
+        replica.claim(*fresh)
         try:
             return await self._append(replica, id, prediction_id, Example(features, label, served))
         finally:
-            replica.settle()
+            replica.settle(*fresh)
 
     async def _append(
         self, replica: Replica, id: str | None, prediction_id: str | None, example: Example
@@ -176,8 +177,13 @@ class Serving:
             raise already_labelled(prediction_id, row.offset)
         raise unknown_prediction(replica.name, prediction_id)
 
-    def _claim(self, replica: Replica, features: Any, label: Any) -> None:
-        """Refuse what contradicts the schema, or what other feedback on its way is fixing."""
+    def _fresh(
+        self, replica: Replica, features: Any, label: Any
+    ) -> tuple[dict[str, FeatureType], list[Label]]:
+        """The types and labels that the model does not know yet.
+
+        Refuses what contradicts its schema, or what other feedback on its way is fixing.
+        """
         live = replica.model
         fresh = check_features(features, live.types, self._limits)
         for name, kind in fresh.items():
@@ -189,17 +195,17 @@ class Serving:
                     [Problem(place, f"is a {kind}, not a {claimed}")],
                 )
         if live.created.task == "multiclass" and label not in live.monitor.labels:
-            check_label("multiclass", label, replica.labels_claimed)
-            known = len({*live.monitor.labels, *replica.labels_claimed} - {label})
+            taken = {*live.monitor.labels, *replica.labels_claimed}
+            check_label("multiclass", label, taken)
+            known = len(taken - {label})
             if known >= self._classes_max:
                 raise InvalidLabel(
                     f"The model knows {known:,} labels, and this would be one more than it may. "
                     "Check what is sent as the label, or raise HEADRACE_CLASSES_MAX.",
                     [Problem("label", "is one label too many")],
                 )
-            replica.labels_claimed.add(label)
-        replica.types_claimed.update(fresh)
-        replica.pending += 1
+            return fresh, [label]
+        return fresh, []
 
     async def _find(self, replica: Replica, id: str) -> Remembered | None:
         """What was answered under this id; with the database gone, only memory can tell."""

@@ -221,7 +221,7 @@ def test_pipelined_requests_are_all_answered_in_order(bounded: Headrace) -> None
     ],
 )
 def test_what_is_no_http_is_400(bounded: Headrace, request_: bytes) -> None:
-    refused(spoken(bounded, request_), 400, "invalid")
+    refused(spoken(bounded, request_), 400, "bad_request")
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m/predict", "/v1/models/m/feedback"])

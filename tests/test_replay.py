@@ -107,12 +107,11 @@ def steps(kind: Kind) -> st.SearchStrategy[list[Step]]:
 
 
 def state_of(live: LiveModel, kind: Kind) -> str:
-    """All that can be told of a model's state."""
+    """All that can be told of a model's state but its offset."""
     assert live.learner is not None
     monitor = live.monitor
     return repr(
         [
-            live.offset_applied,
             answers(live, kind.probes),
             live.learner.scores.figures(),
             live.learner.scores.recent_figures(),
@@ -216,7 +215,7 @@ def test_a_replay_in_another_process_gives_the_same_models(tmp_path: Path) -> No
     chosen = settings_in(tmp_path)
     live: dict[str, str] = {}
     for name, kind in KINDS.items():
-        states = asyncio.run(drive(chosen, kind, seeded(kind, 120), name, 120))
+        states = asyncio.run(drive(chosen, kind, seeded(kind, 80), name, 80))
         live[name] = hashlib.sha256(states[max(states)].encode()).hexdigest()
     child = subprocess.run(
         [sys.executable, "-m", "tests.test_replay", chosen.database_url],
@@ -228,8 +227,7 @@ def test_a_replay_in_another_process_gives_the_same_models(tmp_path: Path) -> No
     )
     here = digests(chosen)
     told = dict(line.split() for line in child.stdout.splitlines())
-    assert told == here
-    assert {name for name in live if live[name] != here[name]} <= {"regression-tree"}
+    assert told == here == live
 
 
 if __name__ == "__main__":
