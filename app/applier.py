@@ -189,7 +189,7 @@ class Applier:
             if was_idle and replica.inbox:
                 self._busy.append(replica)
             self.deliver(())
-            if len(rows) < READ_CHUNK:
+            if not rows:
                 return
             await asyncio.sleep(0)
 

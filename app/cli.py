@@ -68,10 +68,10 @@ def serve(host: str, port: int) -> None:
 
         settings = load_settings()
         configure_logging(settings.log_level)
+        _with_hash_seed(_hash_seed())
         for name, nearest in unknown_variables().items():
             hint = f"; did you mean {nearest}?" if nearest else ""
             click.echo(f"headrace: {name} is no setting, and has no effect{hint}", err=True)
-        _with_hash_seed(_hash_seed())
         from app.server import run
 
         run(settings, host, port)

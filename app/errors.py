@@ -29,6 +29,7 @@
     │   └── Overloaded          a queue is full
     ├── Internal                a bug of ours: nothing of it is told but its name
     └── StartRefused            the process does not start
+        ├── AddressTaken
         ├── InvalidSettings
         ├── NewerSchema
         ├── UnsafeDatabase
@@ -180,6 +181,10 @@ class Internal(HeadraceError):
 
 class StartRefused(HeadraceError):
     """The process does not start, and says why."""
+
+
+class AddressTaken(StartRefused):
+    """The address cannot be listened on."""
 
 
 class InvalidSettings(StartRefused):

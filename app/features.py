@@ -4,7 +4,7 @@ A feature's type is declared with the model, or fixed by the first example that 
 *missing* and fixes nothing. A number is never a boolean or a text that looks like one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 from app.entries import Features, FeatureType
@@ -71,13 +71,36 @@ def check_features(
             problems.append(Problem(_place(name), f"has a name of over {NAME_MAX} characters"))
     if problems:
         raise _invalid(problems)
-    if fresh and len(types) + len(fresh) > limits.known:
-        raise InvalidFeatures(
-            f"The model knows {len(types):,} feature names, and with these would know over "
-            f"{limits.known:,}. Hash the names on your side, or raise HEADRACE_FEATURES_KNOWN_MAX.",
-            [Problem(f"features.{next(iter(fresh))}", "is one feature name too many")],
-        )
     return fresh
+
+
+def check_known(names: Set[str], limits: Limits) -> None:
+    """Refuse what would let a model come to know too many feature names."""
+    if len(names) > limits.known:
+        raise InvalidFeatures(
+            f"With these the model would know {len(names):,} feature names, and it may know "
+            f"{limits.known:,}. Hash the names on your side, or raise HEADRACE_FEATURES_KNOWN_MAX.",
+            [Problem("features", "has feature names too many")],
+        )
+
+
+def check_cost(features: Features, features_max: int, words_max: int) -> None:
+    """Refuse what would keep the learner, and all who wait for it, busy for too long."""
+    if len(features) > features_max:
+        raise InvalidFeatures(
+            f"There are {len(features):,} features, and this model's learner takes at most "
+            f"{features_max:,} at once: it would be busy for too long. Send fewer, or create a "
+            "model with a simpler learner.",
+            [Problem("features", f"has {len(features):,} members")],
+        )
+    words = sum(len(value) for value in features.values() if type(value) is str) // 2
+    if words > words_max:
+        raise InvalidFeatures(
+            f"The texts may have {words:,} words, and this model's learner takes at most "
+            f"{words_max:,} at once: it would be busy for too long. Send less text, or create a "
+            "model with a simpler learner.",
+            [Problem("features", f"may have {words:,} words")],
+        )
 
 
 def without_missing(features: Features) -> Features:

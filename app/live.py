@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app.entries import Created, Entry, Example, Features, FeatureType, Label, Served, Unlearnable
 from app.features import without_missing
 from app.monitoring import Monitor
+from learners.cost import widest
 from learners.learner import Learner, LearnerBroke
 from learners.scoring import Answer
 
@@ -47,6 +48,7 @@ class LiveModel:
         self.offset_applied = 1
         self.types: dict[str, FeatureType] = dict(created.features)
         self.monitor = Monitor(created.task)
+        self.features_max, self.words_max = widest(created.learner)
         self.learner: Learner | None = Learner(created.learner, created.task, created.metrics)
 
     def reply(self, features: Features) -> Reply:
@@ -58,7 +60,7 @@ class LiveModel:
         try:
             return Reply(self.learner.predict(x))
         except LearnerBroke as error:
-            return Reply(self._prior(), str(error))
+            return Reply(self._prior(), f"{error}{_hint(features)}")
 
     def apply(self, offset: int, entry: Entry, at: int) -> None:
         """Take the next entry, taken in at the instant `at` (microseconds). May raise `Broke`."""
@@ -87,7 +89,7 @@ class LiveModel:
             learner.learn(x, y)
         except LearnerBroke as error:
             self.learner = None
-            raise Broke(offset, str(error)) from error
+            raise Broke(offset, f"{error}{_hint(features)}") from error
         if not features.keys() <= self.types.keys():
             self._fix_types(features)
         self.monitor.observe(example, at)
@@ -108,6 +110,15 @@ class LiveModel:
     def _prior(self) -> Answer:
         prediction, shares = self.monitor.prior()
         return Answer(prediction, None if shares is None else dict(shares))
+
+
+def _hint(features: Features) -> str:
+    """What most often breaks a learner: texts, where it takes numbers."""
+    texts = [name for name, value in features.items() if isinstance(value, str)]
+    if not texts:
+        return ""
+    some = ", ".join(texts[:5])
+    return f" (if it takes numbers only: encode or discard {some}, see docs/learners.md)"
 
 
 def type_of(value: bool | int | float | str | None) -> FeatureType | None:

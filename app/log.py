@@ -33,6 +33,14 @@ from app.tables import entries, models
 logger = logging.getLogger(__name__)
 
 
+PAGE_BYTES_MAX = 8_388_608
+"""How many bytes of bodies are read at once."""
+
+
+FETCH = 64
+"""How many rows a replay takes from the cursor at once."""
+
+
 class Draft(NamedTuple):
     """An entry that has no offset yet. `at` is in microseconds."""
 
@@ -184,18 +192,36 @@ _ADVANCE = (
 
 
 def read(connection: Connection, model_id: int, after: int, limit: int) -> list[Row]:
-    """The model's entries behind offset `after`, oldest first, at most `limit`."""
-    rows = connection.execute(_READ, {"model": model_id, "after": after, "limit": limit})
-    return [Row(*row) for row in rows]
+    """The model's entries behind offset `after`, oldest first, at most `limit`.
+
+    They are fewer where their bodies would be over `PAGE_BYTES_MAX` together.
+    """
+    found: list[Row] = []
+    size = 0
+    for row in connection.execute(_READ, {"model": model_id, "after": after, "limit": limit}):
+        found.append(Row(*row))
+        size += len(found[-1].body)
+        if size > PAGE_BYTES_MAX:
+            break
+    return found
 
 
 def read_bodies(
     connection: Connection, model_id: int, after: int, limit: int
 ) -> Sequence[tuple[int, int, bytes]]:
-    """What a replay needs of the entries behind `after`: offset, instant, body."""
+    """What a replay needs of the entries behind `after`: offset, instant, body.
+
+    They are fewer where their bodies would be over `PAGE_BYTES_MAX` together.
+    """
     query = {"model": model_id, "after": after, "limit": limit}
     # The cursor's own tuples: SQLAlchemy's rows cost as much as decoding the entries.
-    return connection.execute(_REPLAY, query).cursor.fetchall()
+    cursor = connection.execute(_REPLAY, query).cursor
+    found: list[tuple[int, int, bytes]] = []
+    size = 0
+    while size <= PAGE_BYTES_MAX and (rows := cursor.fetchmany(FETCH)):
+        found += rows
+        size += sum(len(row[2]) for row in rows)
+    return found
 
 
 def head(connection: Connection, model_id: int) -> int:

@@ -32,8 +32,9 @@ class Monitor:
         self.examples += 1
         served = example.served
         if served is not None:
-            self.labelled += 1
-            self.delays.append((at - served.at) / 1e6)
+            if example.label is not None:
+                self.labelled += 1
+                self.delays.append((at - served.at) / 1e6)
             self.fallbacks += served.fallback
             self.unanswered += served.prediction is None
         label = example.label

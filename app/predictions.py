@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 import sqlalchemy as sa
@@ -32,6 +33,10 @@ Key = tuple[int, str]
 
 EXPIRE_CHUNK = 5_000
 """How many expired predictions are deleted in one transaction."""
+
+
+WRITE_CHUNK = 2_000
+"""How many predictions are written in one transaction: feedback waits for no more than that."""
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,7 +64,6 @@ class Predictions:
         self._pause_seconds = settings.predictions_write_ms / 1_000
         self._written: OrderedDict[Key, tuple[int, bytes]] = OrderedDict()
         self._unwritten: dict[Key, tuple[int, bytes]] = {}
-        self._writing: dict[Key, tuple[int, bytes]] = {}
         self._bytes = 0
         self._filled = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -90,7 +94,7 @@ class Predictions:
     def recall(self, model_id: int, id: str) -> Remembered | None:
         """A prediction that this process holds in memory."""
         key = (model_id, id)
-        held = self._unwritten.get(key) or self._writing.get(key) or self._written.get(key)
+        held = self._unwritten.get(key) or self._written.get(key)
         return None if held is None else self._unexpired(*held)
 
     async def find(self, model_id: int, id: str) -> Remembered | None:
@@ -108,8 +112,7 @@ class Predictions:
         """How many predictions were made for this model, expired ones too."""
         query = sa.select(models.c.predictions).where(models.c.id == model_id)
         count = await self._database.read(lambda connection: connection.execute(query).scalar())
-        waiting = (*self._unwritten, *self._writing)
-        return (count or 0) + sum(key[0] == model_id for key in waiting)
+        return (count or 0) + sum(key[0] == model_id for key in self._unwritten)
 
     async def expire(self) -> int:
         """Delete what is expired, a chunk at a time; how many were deleted."""
@@ -132,31 +135,33 @@ class Predictions:
             else:
                 self._filled.clear()
                 await self._filled.wait()
-            if self._writer is not None:
+            if self._writer is not None and len(self._unwritten) < WRITE_CHUNK:
                 await asyncio.sleep(self._pause_seconds)
 
     async def _write(self) -> None:
-        self._writing, self._unwritten = self._unwritten, {}
+        writing = dict(islice(self._unwritten.items(), WRITE_CHUNK))
         rows = [
             {"model_id": model_id, "id": id, "at": at, "body": body}
-            for (model_id, id), (at, body) in self._writing.items()
+            for (model_id, id), (at, body) in writing.items()
         ]
         try:
             before = self._clock() - self._keep_us
             await self._database.write(lambda connection: _insert(connection, rows, before))
         except LogUnavailable:
-            self._unwritten = {**self._writing, **self._unwritten}
             if self._writer is None:
-                logger.error("%d predictions were not written before the stop", len(rows))
-                self._unwritten = {}
+                logger.error(
+                    "%d predictions were not written before the stop", len(self._unwritten)
+                )
+                self._unwritten.clear()
             else:
                 await asyncio.sleep(10 * self._pause_seconds)
         else:
-            for key, held in self._writing.items():
+            for key, held in writing.items():
+                if self._unwritten.get(key) is held:
+                    del self._unwritten[key]
                 replaced = self._written.pop(key, None)
                 self._bytes -= 0 if replaced is None else len(replaced[1])
                 self._written[key] = held
-        self._writing = {}
 
 
 _FIND = sa.select(predictions.c.at, predictions.c.body).where(

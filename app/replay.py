@@ -130,7 +130,7 @@ def _fold(source: Source, live: LiveModel, until: int | None) -> None:
             told = now
             rate = (live.offset_applied - first) / (now - began)
             _tell(source, live.offset_applied, rate)
-        if len(rows) < READ_CHUNK:
+        if not rows:
             return
 
 

@@ -28,6 +28,9 @@ from learners import spec as specs
 
 logger = logging.getLogger(__name__)
 
+RESERVED = "headrace:"
+"""How the ids of our own entries begin; a caller's may not."""
+
 
 class Runtime:
     """One process's models, ready to serve. `clock` gives microseconds since 1970.
@@ -51,7 +54,8 @@ class Runtime:
         self._by_name: dict[str, Replica] = {}
         self._tail: asyncio.Task[None] | None = None
         self._tailed = False
-        self._creating = asyncio.Semaphore(1)
+        self._rehearsing = asyncio.Semaphore(1)
+        self._creating = asyncio.Lock()
 
     async def open(self) -> None:
         """Start serving: models become ready one by one, in the order of their creation."""
@@ -87,12 +91,14 @@ class Runtime:
 
         Raises `InvalidSpec`, `ModelExists`, `TooManyModels`, `LogUnavailable`.
         """
-        async with self._creating:
+        async with self._rehearsing:
             created = await asyncio.to_thread(completed, wanted, metrics, randbelow(2**32))
             at = self.clock()
-            registered = await self.registry.create(created, str(uuid7()), at)
-            replica = Replica(registered)
             live = await asyncio.to_thread(LiveModel, created, at, {})
+        async with self._creating:
+            id = f"{RESERVED}created:{uuid7()}"
+            registered = await self.registry.create(created, id, at)
+            replica = Replica(registered)
             self.applier.open_model(replica, live)
             self._by_name[created.name] = replica
         logger.info("created model %r", created.name)
@@ -153,7 +159,7 @@ class Runtime:
     async def _record_unlearnable(self, model_id: int, offset: int, reason: str) -> None:
         """Note in the log what broke a learner, so that a replay passes it over at once."""
         body = entries.encode(entries.Unlearnable(offset, reason[:1_000]))
-        id = f"unlearnable:{offset}"
+        id = f"{RESERVED}unlearnable:{offset}"
         await self.log.append(Draft(model_id, "unlearnable", id, None, self.clock(), body))
 
 

@@ -5,7 +5,9 @@ whose request head never ends, is closed in time; a request head over 64 KiB is 
 """
 
 import asyncio
+import os
 import resource
+import socket
 import sys
 from contextlib import suppress
 
@@ -13,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.errors import TITLES, render
-from app.errors import BadRequest, HeadraceError, HeadTooLarge, Overloaded
+from app.errors import AddressTaken, BadRequest, HeadraceError, HeadTooLarge, Overloaded
 from app.settings import Settings
 
 HEAD_BYTES_MAX = 65_536
@@ -115,14 +117,13 @@ def _head_too_large() -> HeadTooLarge:
 
 
 def run(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was taken in."""
+    """Serve until SIGTERM or SIGINT, then finish what was taken in. Raises `AddressTaken`."""
+    listening = _listen(host, port)
     files = _raise_file_limit()
     BoundedProtocol.connections_max = min(settings.connections_max, files - FILES_SPARE)
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
-        host=host,
-        port=port,
         loop="uvloop",
         http=BoundedProtocol,
         ws="none",
@@ -132,14 +133,31 @@ def run(settings: Settings, host: str, port: int) -> None:
         log_config=None,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.stop_seconds_max,
-        backlog=1_024,
     )
     server = uvicorn.Server(config)
     # An interrupt is raised again once the server has stopped; it stopped as it was told.
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets=[listening])
     if not server.started:
         sys.exit(3)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1_024)
+    except OSError as error:
+        raise AddressTaken(
+            f"Cannot listen on {host}:{port}: {_why(error)}. Stop what listens there, "
+            "or take another: `headrace serve --port 9000`, `make serve PORT=9000`."
+        ) from None
+
+
+def _why(error: OSError) -> str:
+    """The plain reason: Python adds the address to the system's words."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error.strerror or error)
+    return os.strerror(error.errno)
 
 
 def _raise_file_limit() -> int:

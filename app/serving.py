@@ -23,12 +23,12 @@ from app.errors import (
     Unanswerable,
     UnknownPrediction,
 )
-from app.features import Limits, check_features
+from app.features import Limits, check_cost, check_features, check_known
 from app.labels import check_label, text_of
-from app.live import Reply, served_of
+from app.live import LiveModel, Reply, served_of
 from app.log import Draft, already_labelled
 from app.predictions import Remembered
-from app.runtime import Runtime
+from app.runtime import RESERVED, Runtime
 
 ID_MAX = 200
 """The longest id of a prediction or a feedback, in characters."""
@@ -53,7 +53,7 @@ class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     prediction_id: Any = None
     features: Any = None
-    label: Any = None
+    label: Any = msgspec.UNSET
     id: Any = None
 
 
@@ -115,6 +115,7 @@ class Serving:
                 return prediction_of(replica.name, id, remembered)
         live = replica.model
         check_features(request.features, live.types, self._limits)
+        check_cost(request.features, live.features_max, live.words_max)
         reply = live.reply(request.features)
         warnings = self._warnings(replica, reply)
         id = id if given and id is not None else str(uuid7())
@@ -135,13 +136,14 @@ class Serving:
         prediction_id = _checked_id(request.prediction_id, "prediction_id")
         id = _checked_id(request.id, "id")
         if (prediction_id is None) == (request.features is None):
+            sent = "both were" if prediction_id is not None else "neither was"
             raise InvalidBody(
                 "Send prediction_id, for a label of a prediction that was asked for, or features, "
-                "for an example of its own; one of the two.",
-                [Problem("prediction_id", "is needed, if features are not sent")],
+                f"for an example of its own; one of the two, and {sent} sent.",
+                [Problem("prediction_id", f"or features is needed, and {sent} sent")],
             )
         live = replica.model
-        label = check_label(live.created.task, request.label, live.monitor.labels)
+        label = self._label(live, request.label)
         features, served = request.features, None
         if prediction_id is not None:
             found = await self._predictions.find(replica.id, prediction_id)
@@ -154,6 +156,17 @@ class Serving:
             return await self._append(replica, id, prediction_id, Example(features, label, served))
         finally:
             replica.settle(*fresh)
+
+    def _label(self, live: LiveModel, label: Any) -> Label | None:
+        task = live.created.task
+        if label is not msgspec.UNSET:
+            return check_label(task, label, live.monitor.labels)
+        if task == "anomaly":
+            return None
+        raise InvalidLabel(
+            "label is missing. Send what was true, as the field label.",
+            [Problem("label", "is missing")],
+        )
 
     async def _append(
         self, replica: Replica, id: str | None, prediction_id: str | None, example: Example
@@ -186,6 +199,9 @@ class Serving:
         """
         live = replica.model
         fresh = check_features(features, live.types, self._limits)
+        check_cost(features, live.features_max, live.words_max)
+        if fresh:
+            check_known({*live.types, *replica.types_claimed, *fresh}, self._limits)
         for name, kind in fresh.items():
             claimed = replica.types_claimed.get(name, kind)
             if claimed != kind:
@@ -224,9 +240,12 @@ class Serving:
                     f"The learner has no answer to these features: {reply.broke}. Check them "
                     'against what it takes, or create the model with `fallback: "prior"`.'
                 )
-            detail = f"What the labels so far make most likely was answered: {reply.broke}."
+            said = "nothing, for there is no label yet"
+            if reply.answer.prediction is not None:
+                said = "what the labels so far make most likely"
+            detail = f"The learner broke, and the fallback answered {said}: {reply.broke}."
             warnings.append(("fallback", detail))
-        if reply.answer.prediction is None:
+        elif reply.answer.prediction is None:
             warnings.append(("no_answer_yet", WARNINGS["no_answer_yet"]))
         if not self._runtime.database.is_writable:
             warnings.append(("degraded", WARNINGS["degraded"]))
@@ -237,7 +256,13 @@ def _checked_id(id: Any, place: str) -> str | None:
     if id is None:
         return None
     if type(id) is str and 0 < len(id) <= ID_MAX and id.isprintable():
-        return id
+        if not id.startswith(RESERVED):
+            return id
+        raise InvalidBody(
+            f"{place} begins with {RESERVED!r}, as only ids of the service's own entries do. Take "
+            "another, or leave it out to have one made.",
+            [Problem(place, f"begins with {RESERVED!r}")],
+        )
     raise InvalidBody(
         f"{place} must be a string of 1 to {ID_MAX} printable characters. Leave it out to have one "
         "made.",

@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Iterable
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -113,7 +114,7 @@ def load_settings() -> Settings:
 def unknown_variables(environment: Iterable[str] | None = None) -> dict[str, str | None]:
     """Variables that look like settings and are none, each with the nearest setting's variable."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    names = os.environ if environment is None else environment
+    names = {*os.environ, *dotenv_values(".env")} if environment is None else environment
     strange = sorted(
         name
         for name in names

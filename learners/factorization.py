@@ -17,6 +17,9 @@ from river.optim.initializers import Initializer, Normal
 
 from learners.draws import keyed_seed
 
+DRAWN_MAX = 10_000
+"""How many computed weights are held, so as not to compute them again."""
+
 
 class Weights(dict[Any, Any]):
     """Weights by feature; an absent one is computed from its name and not kept.
@@ -49,8 +52,21 @@ class Weights(dict[Any, Any]):
         self.shape = shape
         self.path = path
         self.is_nested = is_nested
+        # Drawing is slow, and each feature is looked up once for every other one.
+        self._drawn: dict[Any, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drawn": {}}
 
     def __missing__(self, name: Any) -> Any:
+        drawn = self._drawn.get(name)
+        if drawn is None:
+            if len(self._drawn) >= DRAWN_MAX:
+                self._drawn.clear()
+            drawn = self._drawn[name] = self._draw(name)
+        return drawn
+
+    def _draw(self, name: Any) -> Any:
         path = (*self.path, repr(name))
         if self.is_nested:
             return Weights(self.initializer, self.shape, path)

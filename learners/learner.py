@@ -41,12 +41,12 @@ class Learner:
     >>> spec = complete(["preprocessing.StandardScaler", "linear_model.LinearRegression"],
     ...                 "regression", seed=1)
     >>> learner = Learner(spec, "regression", ["metrics.MAE"])
-    >>> for x in range(100):
-    ...     answer = learner.predict({"x": x})
-    ...     learner.score(2 * x, answer)
-    ...     learner.learn({"x": x}, 2 * x)
-    >>> round(learner.predict({"x": 10}).prediction)
-    20
+    >>> for i in range(1000):
+    ...     x, y = {"x": i % 10}, 2 * (i % 10)
+    ...     learner.score(y, learner.predict(x))
+    ...     learner.learn(x, y)
+    >>> round(learner.predict({"x": 4}).prediction)
+    8
 
     """
 

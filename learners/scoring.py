@@ -179,5 +179,6 @@ def _name(metric: Any) -> str:
 
 
 def _figure(metric: Any) -> float | None:
-    value = float(metric.get())
+    # River's area under a curve without area is -0.0; adding zero takes the sign off.
+    value = float(metric.get()) + 0.0
     return value if math.isfinite(value) else None

@@ -28,6 +28,7 @@ from river import base
 from river.base import Estimator
 
 from learners.assembly import assemble
+from learners.cost import BUDGET, USUAL_FEATURES, cost
 from learners.refusal import InvalidSpec, shown
 from learners.rehearsal import rehearse
 from learners.scope import Built, Scope
@@ -82,6 +83,9 @@ def complete(spec: object, task: Task, seed: int) -> Spec:
     check_json(spec, "learner")
     stored = _assembled(spec, task, seed).spec
     check_json(stored, "learner")
+    if cost(stored, USUAL_FEATURES, USUAL_FEATURES) > BUDGET:
+        reason = f"one example of {USUAL_FEATURES} features would keep it busy for too long"
+        raise InvalidSpec("learner", reason, advice="take fewer models, branches or factors")
     rehearse(lambda: _assembled(stored, task, seed).value, stored, task)
     return stored
 

@@ -118,8 +118,8 @@ def test_a_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
         refused = run(
             tmp_path, "serve", "--port", port, HEADRACE_DATABASE_URL=url(tmp_path / "h.db")
         )
-    assert refused.returncode != 0
-    assert "address already in use" in refused.stderr
+    assert refused.returncode == 2
+    assert f"127.0.0.1:{port}: Address already in use. Stop" in refused.stderr
 
 
 def test_a_setting_that_is_none_is_told_with_the_nearest(tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ import pytest
 
 from app.entries import Features, FeatureType
 from app.errors import InvalidFeatures, Problem
-from app.features import NAME_MAX, PROBLEMS_MAX, Limits, check_features, without_missing
+from app.features import (
+    NAME_MAX,
+    PROBLEMS_MAX,
+    Limits,
+    check_cost,
+    check_features,
+    check_known,
+    without_missing,
+)
 
 LIMITS = Limits(features=10_000, known=100_000, magnitude=1e15)
 
@@ -136,12 +144,18 @@ def test_features_are_refused_from_the_limit_on() -> None:
 
 def test_a_model_comes_to_know_a_bounded_number_of_names() -> None:
     limits = LIMITS._replace(known=3)
-    types: dict[str, FeatureType] = {"a": "number", "b": "number"}
-    assert check({"a": 1, "c": 1}, types, limits) == {"c": "number"}
-    error = refusal({"a": 1, "c": 1, "d": 1}, types, limits)
-    assert error.problems == (Problem("features.c", "is one feature name too many"),)
-    full: dict[str, FeatureType] = {"a": "number", "b": "number", "c": "number"}
-    assert check({"a": 1, "d": None}, full, limits) == {}
+    check_known({"a", "b", "c"}, limits)
+    with pytest.raises(InvalidFeatures) as refused:
+        check_known({"a", "b", "c", "d"}, limits)
+    assert refused.value.problems == (Problem("features", "has feature names too many"),)
+
+
+def test_what_would_keep_a_learner_busy_for_too_long_is_refused() -> None:
+    check_cost({"a": 1, "b": "two words"}, 2, 4)
+    with pytest.raises(InvalidFeatures):
+        check_cost({"a": 1, "b": 2, "c": 3}, 2, 4)
+    with pytest.raises(InvalidFeatures):
+        check_cost({"a": "a b c d", "b": "e f"}, 2, 4)
 
 
 def test_every_wrong_feature_is_named_up_to_a_number() -> None:

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("learners.evaluation",),
     ("learners.learner",),
     ("learners.scoring", "learners.spec"),
-    ("learners.scores", "learners.catalogue"),
+    ("learners.scores", "learners.catalogue", "learners.cost"),
     ("learners.assembly", "learners.rehearsal"),
     ("learners.branches", "learners.defaults", "learners.values"),
     ("learners.parameters", "learners.scope"),
@@ -58,7 +58,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """From left to right: a module imports only from layers behind its own."""
 
-ENTRANCES = {f"learners.{n}" for n in ("spec", "learner", "scoring", "catalogue", "evaluation")}
+ENTRANCES = {
+    f"learners.{n}" for n in ("spec", "learner", "scoring", "catalogue", "cost", "evaluation")
+}
 """The modules of `learners` that the service may know."""
 
 DOORS: dict[str, str] = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.api.models import metrics_answer
-from app.errors import AlreadyLabelled, InvalidFeatures, InvalidLabel, Overloaded
-from app.serving import Feedback
+from app.errors import AlreadyLabelled, InvalidBody, InvalidFeatures, InvalidLabel, Overloaded
+from app.serving import Feedback, FeedbackRequest, Serving
 from app.settings import Settings
 from tests.inside import create, in_loop, label, log_of, opened, predict, teach
 
@@ -145,3 +145,68 @@ async def test_the_share_of_labelled_predictions_is_never_over_one(settings: Set
         # As after a crash that forgot predictions whose labels were durable.
         told = metrics_answer(replica, 1)
         assert (told.predictions, told.labelled_share) == (3, 1.0)
+
+
+@in_loop
+async def test_ids_of_our_own_entries_are_no_callers_ids(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        await create(runtime)
+        for id in ("headrace:unlearnable:2", "headrace:"):
+            with pytest.raises(InvalidBody):
+                await teach(runtime, {"a": 1}, True, id)
+            with pytest.raises(InvalidBody):
+                await predict(runtime, {"a": 1}, id)
+        assert not (await teach(runtime, {"a": 1}, True, "unlearnable:2")).duplicate
+
+
+@in_loop
+async def test_an_observation_too_wide_for_its_learner_is_refused(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime, task="regression", learner="facto.FMRegressor")
+        wide: Any = {f"f{i}": 1.5 for i in range(replica.model.features_max + 1)}
+        for call in (predict(runtime, wide), teach(runtime, wide, 1.5)):
+            with pytest.raises(InvalidFeatures) as refused:
+                await call
+            assert "too long" in refused.value.message
+        assert len(await log_of(runtime)) == 1
+
+
+@in_loop
+async def test_names_on_their_way_count_towards_how_many_a_model_may_know(
+    settings: Settings,
+) -> None:
+    few = settings.model_copy(update={"features_known_max": 10})
+    async with opened(few) as runtime:
+        replica = await create(runtime)
+        calls = [teach(runtime, {f"f{i}-{j}": 1.0 for j in range(4)}, True) for i in range(6)]
+        outcomes = await at_once(calls)
+        assert sum(isinstance(outcome, Feedback) for outcome in outcomes) == 2
+        assert len(replica.model.types) == 8
+
+
+@in_loop
+async def test_feedback_says_which_of_its_fields_is_wanting(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        await create(runtime)
+        serving = Serving(runtime)
+        with pytest.raises(InvalidBody, match="both were sent"):
+            await serving.feedback(
+                "m", FeedbackRequest(prediction_id="p", features={"a": 1}, label=True)
+            )
+        with pytest.raises(InvalidBody, match="neither was sent"):
+            await serving.feedback("m", FeedbackRequest(label=True))
+        with pytest.raises(InvalidLabel, match="label is missing"):
+            await serving.feedback("m", FeedbackRequest(features={"a": 1}))
+
+
+@in_loop
+async def test_a_page_of_the_log_is_bounded_in_bytes(settings: Settings) -> None:
+    async with opened(settings) as runtime:
+        replica = await create(runtime, learner=TREE)
+        text = "x" * 900_000
+        for n in range(12):
+            await teach(runtime, {"n": n, "t": text}, True)
+        page = await runtime.log.read(replica.id, 0, 1_000)
+        assert 8 <= len(page) < 13
+        rest = await runtime.log.read(replica.id, page[-1].offset, 1_000)
+        assert [row.offset for row in (*page, *rest)] == list(range(1, 14))

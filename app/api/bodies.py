@@ -26,6 +26,8 @@ def encode(answer: object) -> bytes:
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """A body as the decoder's struct. Raises `InvalidBody`, naming the field where it can."""
+    if not body:
+        raise InvalidBody("The body is empty. Send one JSON object.")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

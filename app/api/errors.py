@@ -91,7 +91,9 @@ def install(app: FastAPI) -> None:
     async def http(_: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         if status == 405:
-            return _response(errors.MethodNotAllowed("The path has no such method. See /docs."))
+            response = _response(errors.MethodNotAllowed("The path has no such method. See /docs."))
+            response.headers.update(getattr(error, "headers", None) or {})
+            return response
         if status == 404:
             return _response(
                 errors.UnknownPath("There is no such path. See /docs for those there are.")

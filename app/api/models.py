@@ -81,7 +81,7 @@ async def show_log(
 ) -> schemas.LogPage:
     """Show a model's log, oldest first."""
     rows = await runtime.log.read(replica.id, after, limit)
-    following = rows[-1].offset if len(rows) == limit else None
+    following = rows[-1].offset if rows and rows[-1].offset < replica.model.offset_applied else None
     return schemas.LogPage(entries=[log_entry(row) for row in rows], next=following)
 
 
