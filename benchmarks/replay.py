@@ -47,9 +47,11 @@ def rows(count: int) -> Iterator[tuple[dict[str, float], bool]]:
 
 def write_log(service: Headrace, count: int) -> None:
     """Create a linear model of `count` examples, its log written straight to the stopped file."""
-    service.start()
-    service.create(MODEL)
-    service.stop()
+    try:
+        service.start()
+        service.create(MODEL)
+    finally:
+        service.stop()
     database = Database(Settings(database_url=f"sqlite:///{service.database}"))
     try:
         examples = enumerate(rows(count))
@@ -67,14 +69,14 @@ def write_log(service: Headrace, count: int) -> None:
 def replay(service: Headrace) -> Replayed:
     """Start a service, wait until it is ready, and kill it."""
     began = time.perf_counter()
-    service.start(ready=False)
-    # Asked seldom, because answering takes time from the replay.
-    while service.get("/readyz").status != 200:
-        time.sleep(ASK_SECONDS)
-    seconds = time.perf_counter() - began
-    peak = peak_mib(service.pid)
-    service.kill()
-    return Replayed(seconds, peak)
+    try:
+        service.start(ready=False)
+        # Asked seldom, because answering takes time from the replay.
+        while service.get("/readyz").status != 200:
+            time.sleep(ASK_SECONDS)
+        return Replayed(time.perf_counter() - began, peak_mib(service.pid))
+    finally:
+        service.kill()
 
 
 def peak_mib(pid: int) -> float:

@@ -25,6 +25,10 @@ REPEATS = ("n_models", "n_trees", "n_estimators", "lambda_value", "w", "n_random
 """Parameters that say how often what is inside is done."""
 
 
+PAIR_PRICES = {"facto.FFM": 200.0, "facto.FwFM": 16.0}
+"""What a pair of features costs in factorization machines, where it is not 2."""
+
+
 def cost(spec: Any, features: float, words: float) -> float:
     """The cost of one example of so many features, whose texts have so many words.
 
@@ -95,7 +99,9 @@ def _class(name: str, given: dict[str, Any], width: float, words: float) -> tupl
         return out, out * high
     if name.startswith("facto."):
         degree = _number(given, "degree", 3) if ".HOFM" in name else 2.0
-        return width, 2 * width**degree / degree * max(1.0, _number(given, "n_factors", 10) / 10)
+        kind = name.removesuffix("Classifier").removesuffix("Regressor")
+        each = PAIR_PRICES.get(kind, 2.0)
+        return width, each * width**degree * max(1.0, _number(given, "n_factors", 10) / 10)
     if "n_components" in given:
         out = _number(given, "n_components", 1)
         return out, out * max(1.0, width) / 10
