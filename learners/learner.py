@@ -5,10 +5,10 @@ here as `LearnerBroke`; after one from `learn` the learner is half-changed and m
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from river import base, compose
+from river import base, compose, preprocessing
 
 from learners.scoring import Answer, Label, Scoreboard
 from learners.spec import Spec, Task, build, gives_probabilities, keeps_null
@@ -126,15 +126,18 @@ class Learner:
 class Straight:
     """A pipeline of plain transformers and a final estimator, its dispatch resolved once.
 
-    It calls the same methods in the same order as `compose.Pipeline`, so that nothing differs but
-    the time: a fifth less for a scaler and a linear model.
+    It does the same in the same order as `compose.Pipeline`, so that nothing differs but the time:
+    a third less for a scaler and a linear model.
     """
 
     def __init__(self, pipeline: Any) -> None:
         *transformers, final = pipeline.steps.values()
         self._transforms = [step.transform_one for step in transformers]
         self._learns = [
-            (step.learn_one, step.transform_one, step._supervised) for step in transformers
+            (None, _fused(step), False)
+            if _is_plain_scaler(step)
+            else (step.learn_one, step.transform_one, step._supervised)
+            for step in transformers
         ]
         self._learn, self._is_supervised = final.learn_one, final._supervised
         self.predict_one = self._after_transforms(getattr(final, "predict_one", None))
@@ -145,7 +148,9 @@ class Straight:
     def learn_one(self, x: Features, y: Label | None = None) -> None:
         """Learn an example, each transformer before what comes after it."""
         for learn, transform, is_supervised in self._learns:
-            if is_supervised:
+            if learn is None:
+                x = transform(x)
+            elif is_supervised:
                 before, x = x, transform(x)
                 learn(before, y)
             else:
@@ -158,6 +163,13 @@ class Straight:
 
     def _after_transforms(self, answer: Any) -> Any:
         transforms = self._transforms
+        if len(transforms) == 1:
+            transform = transforms[0]
+
+            def once(x: Features) -> Any:
+                return answer(transform(x))
+
+            return once
 
         def call(x: Features) -> Any:
             for transform in transforms:
@@ -165,6 +177,29 @@ class Straight:
             return answer(x)
 
         return call
+
+
+def _is_plain_scaler(step: Any) -> bool:
+    return type(step) is preprocessing.StandardScaler and step.with_std and step.window_size is None
+
+
+def _fused(scaler: Any) -> Callable[[Features], Features]:
+    """A scaler's learning and transforming in one pass, by River's own arithmetic."""
+    counts, means, variances = scaler.counts, scaler.means, scaler.vars
+
+    def learned(x: Features) -> Features:
+        scaled = {}
+        for name, value in x.items():
+            counts[name] = n = counts[name] + 1
+            before = means[name]
+            means[name] = mean = before + (value - before) / n
+            old = variances[name]
+            new = old + ((value - before) * (value - mean) - old) / n
+            variances[name] = new
+            scaled[name] = (value - mean) / new**0.5 if new else 0.0
+        return scaled
+
+    return learned
 
 
 def _method(model: object, name: str) -> object:

@@ -3,6 +3,7 @@
 The figures equal those of River's metrics fed one by one, to the last bit:
 
 - metrics that only count label against prediction share one confusion matrix;
+- the logarithmic loss keeps its running mean itself;
 - the area under the ROC curve counts how many thresholds each answer lies above, once, where
   River's own updates a confusion matrix for every threshold.
 """
@@ -26,6 +27,10 @@ metrics: Any = river_metrics
 
 WINDOW = 1_000
 """Over how many of the newest scored examples the recent figures are told."""
+
+
+SHARE_MIN = 1e-15
+"""Shares are taken to be at least this far from 0 and 1, so that their logarithms are finite."""
 
 
 class Answer(NamedTuple):
@@ -98,7 +103,10 @@ class Scoreboard:
 
     def _add(self, metric: Any) -> None:
         kept = metric
-        if type(metric) is metrics.ROCAUC:
+        if type(metric) is metrics.LogLoss:
+            kept = Loss()
+            self._on_shares.append(kept)
+        elif type(metric) is metrics.ROCAUC:
             kept = Curve(metric.n_thresholds, metric.pos_val)
             self._on_shares.append(kept)
         elif isinstance(metric, metrics.base.ClassificationMetric) and not metric.requires_labels:
@@ -109,6 +117,28 @@ class Scoreboard:
         else:
             self._on_labels.append(metric)
         self._metrics.append(kept)
+
+
+class Loss:
+    """The logarithmic loss, as `metrics.LogLoss` has it, without its calls within calls."""
+
+    name = "LogLoss"
+
+    def __init__(self) -> None:
+        self._n = 0.0
+        self._mean = 0.0
+
+    def update(self, y_true: Any, y_pred: Any) -> None:
+        """Count an answer: the share of True, by the running mean's own arithmetic."""
+        share = y_pred.get(True, 0.0) if isinstance(y_pred, dict) else y_pred
+        share = min(max(share, SHARE_MIN), 1 - SHARE_MIN)
+        loss = -math.log(share) if y_true else -math.log(1 - share)
+        self._n += 1.0
+        self._mean += (1.0 / self._n) * (loss - self._mean)
+
+    def get(self) -> float:
+        """The mean loss."""
+        return self._mean
 
 
 class Curve:
@@ -175,7 +205,7 @@ def _share(metric: Any, matrix: Any) -> None:
 
 
 def _name(metric: Any) -> str:
-    return Curve.name if isinstance(metric, Curve) else type(metric).__name__
+    return metric.name if isinstance(metric, Curve | Loss) else type(metric).__name__
 
 
 def _figure(metric: Any) -> float | None:
