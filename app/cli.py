@@ -1,5 +1,6 @@
 """The command line. What is heavy to import is imported by the command that needs it."""
 
+import gc
 import os
 import sys
 from importlib.metadata import version
@@ -62,6 +63,7 @@ def serve(host: str, port: int) -> None:
       headrace serve
       headrace serve --port 9000
     """
+    gc.disable()
     with _refusals():
         from app.settings import load_settings, unknown_variables
         from app.telemetry import configure_logging

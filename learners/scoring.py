@@ -2,7 +2,8 @@
 
 The figures equal those of River's metrics fed one by one, to the last bit:
 
-- metrics that only count label against prediction share one confusion matrix;
+- metrics that only count label against prediction share one confusion matrix, which is brought up
+  to date when a figure is asked for;
 - the logarithmic loss keeps its running mean itself;
 - the area under the ROC curve counts how many thresholds each answer lies above, once, where
   River's own updates a confusion matrix for every threshold.
@@ -29,7 +30,7 @@ WINDOW = 1_000
 """Over how many of the newest scored examples the recent figures are told."""
 
 
-SHARE_MIN = 1e-15
+SHARE_MIN, SHARE_MAX = 1e-15, 1 - 1e-15
 """Shares are taken to be at least this far from 0 and 1, so that their logarithms are finite."""
 
 
@@ -69,6 +70,7 @@ class Scoreboard:
         self._on_shares: list[Any] = []
         self._matrix = metrics.ConfusionMatrix()
         self._counts_labels = False
+        self._uncounted: dict[tuple[Label, Label | None], int] = {}
         self._recent: deque[tuple[Label, Answer]] = deque(maxlen=WINDOW)
         self.scored = 0
         for spec in self._specs:
@@ -78,7 +80,8 @@ class Scoreboard:
         """Score an answer as River's own evaluation does: on the label, or on the shares."""
         prediction, shares, _ = answer
         if self._counts_labels:
-            self._matrix.update(y, prediction)
+            pair = y, prediction
+            self._uncounted[pair] = self._uncounted.get(pair, 0) + 1
         for metric in self._on_labels:
             metric.update(y, prediction)
         if shares != {}:
@@ -92,6 +95,7 @@ class Scoreboard:
 
         None where one is not finite, and everywhere before anything was scored.
         """
+        self._count()
         return {_name(m): _figure(m) if self.scored else None for m in self._metrics}
 
     def recent_figures(self) -> dict[str, float | None]:
@@ -100,6 +104,13 @@ class Scoreboard:
         for y, answer in self._recent:
             board.update(y, answer)
         return board.figures()
+
+    def _count(self) -> None:
+        """Bring the matrix up to date: counts in one go are as exact as one by one, and cheaper."""
+        for (y, prediction), n in self._uncounted.items():
+            self._matrix.update(y, prediction, n)
+            self._matrix.n_samples += n - 1
+        self._uncounted.clear()
 
     def _add(self, metric: Any) -> None:
         kept = metric
@@ -131,7 +142,8 @@ class Loss:
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Count an answer: the share of True, by the running mean's own arithmetic."""
         share = y_pred.get(True, 0.0) if isinstance(y_pred, dict) else y_pred
-        share = min(max(share, SHARE_MIN), 1 - SHARE_MIN)
+        if not SHARE_MIN <= share <= SHARE_MAX:
+            share = min(max(share, SHARE_MIN), SHARE_MAX)
         loss = -math.log(share) if y_true else -math.log(1 - share)
         self._n += 1.0
         self._mean += (1.0 / self._n) * (loss - self._mean)

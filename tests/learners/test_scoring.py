@@ -1,5 +1,6 @@
 """Scores and dispatch that cost less than River's must equal River's, to the last bit."""
 
+import pickle
 import random
 from typing import Any
 
@@ -8,7 +9,7 @@ from river import base, linear_model, metrics, naive_bayes, preprocessing
 
 from learners.learner import Learner
 from learners.scoring import Answer, Scoreboard
-from learners.spec import InvalidSpec, Task, build_metric, complete, complete_metrics
+from learners.spec import InvalidSpec, Task, build, build_metric, complete, complete_metrics
 
 LEARNERS: dict[Task, base.Classifier] = {
     "binary": linear_model.LogisticRegression(),
@@ -69,3 +70,52 @@ def test_dispatch_resolved_once_equals_rivers_pipeline() -> None:
         assert list(shares.items()) == list(expected.items())
         ours.learn(dict(x), y)
         river.learn_one(dict(x), y)
+
+
+LINEAR: dict[Task, list[Any]] = {
+    "binary": [
+        "linear_model.LogisticRegression",
+        {"linear_model.LogisticRegression": {"l2": 0.1, "intercept_lr": 0.0, "clip_gradient": 0.3}},
+        {"linear_model.LogisticRegression": {"l1": 0.01}},
+        {"linear_model.LogisticRegression": {"optimizer": {"optim.Adam": {"lr": 0.05}}}},
+        {"linear_model.LogisticRegression": {"optimizer": "optim.NesterovMomentum"}},
+        {"linear_model.LogisticRegression": {"loss": "optim.losses.Hinge"}},
+        {"linear_model.LogisticRegression": {"initializer": {"optim.initializers.Normal": {}}}},
+        {
+            "linear_model.LogisticRegression": {
+                "optimizer": {
+                    "optim.SGD": {"lr": {"optim.schedulers.InverseScaling": {"learning_rate": 0.1}}}
+                },
+                "intercept_lr": {"optim.schedulers.Optimal": {"loss": "optim.losses.Log"}},
+            }
+        },
+    ],
+    "regression": [
+        "linear_model.LinearRegression",
+        {"linear_model.LinearRegression": {"l2": 1, "loss": "optim.losses.Huber"}},
+        {"linear_model.LinearRegression": {"optimizer": "optim.AdaGrad"}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "final"), [(task, final) for task, finals in LINEAR.items() for final in finals]
+)
+def test_linear_learning_in_one_call_equals_rivers(task: Task, final: Any) -> None:
+    spec = complete(["preprocessing.StandardScaler", final], task, seed=1)
+    chance = random.Random(4)
+    ours = Learner(spec, task, [])
+    river: Any = build(spec)
+    for _ in range(500):
+        x = {f"f{i}": chance.gauss(0, 10) for i in range(6) if chance.random() < 0.8}
+        y: Any = chance.random() < 0.5 if task == "binary" else chance.gauss(0, 5)
+        answer = ours.predict(dict(x))
+        if task == "binary":
+            assert answer.probabilities == river.predict_proba_one(dict(x))
+            assert answer.prediction is river.predict_one(dict(x))
+        else:
+            assert answer.prediction == river.predict_one(dict(x))
+        ours.learn(dict(x), y)
+        river.learn_one(dict(x), y)
+    ours, river = pickle.loads(pickle.dumps((ours, river)))
+    assert ours.predict({"f1": 1.5}).prediction == river.predict_one({"f1": 1.5})
