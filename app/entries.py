@@ -17,6 +17,22 @@ Features = dict[str, Scalar]
 FeatureType = Literal["number", "category", "boolean", "text"]
 Fallback = Literal["prior", "error"]
 Task = Literal["binary", "multiclass", "regression", "anomaly"]
+Origin = Literal["given", "default"]
+"""Who said a label: somebody, or the model's rule for labels that do not come."""
+
+
+class LabelRules(msgspec.Struct, frozen=True):
+    """What holds of a model's labels that come late, twice, too early or never.
+
+    `wait_seconds` after a prediction its label is late; if none came, `default` is learned, unless
+    that is None. `early_seconds` is how long a label waits for a prediction that is not there yet.
+    """
+
+    wait_seconds: float = 604_800.0
+    default: Label | None = None
+    late: Literal["learn", "record", "refuse"] = "learn"
+    duplicates: Literal["refuse", "first", "correct"] = "refuse"
+    early_seconds: float = 5.0
 
 
 class Created(msgspec.Struct, frozen=True, tag="created", tag_field="kind"):
@@ -29,6 +45,7 @@ class Created(msgspec.Struct, frozen=True, tag="created", tag_field="kind"):
     features: dict[str, FeatureType]
     fallback: Fallback
     description: str
+    labels: LabelRules = msgspec.field(default_factory=LabelRules)
 
 
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,11 +62,37 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Example(msgspec.Struct, frozen=True, omit_defaults=True, tag="example", tag_field="kind"):
-    """Features with their label; `served` if they come from a prediction that was answered."""
+    """Features with their label; `served` if they come from a prediction that was answered.
+
+    `late`: the label came after its wait. `early`: it came before its prediction, and waited. Not
+    `learned`: it is scored and counted, and the learner goes on without it.
+    """
 
     features: Features
     label: Label | None
     served: Served | None = None
+    origin: Origin = "given"
+    late: bool = False
+    early: bool = False
+    learned: bool = True
+
+
+class Correction(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag="correction", tag_field="kind"
+):
+    """The example at `offset` is scored on `label` from here on, and on `previous` no longer.
+
+    `replaced` says whose label `previous` was. `features` if `label` is learned too: only if it
+    takes the place of a default.
+    """
+
+    offset: int
+    label: Label | None
+    previous: Label | None
+    served: Served
+    replaced: Origin = "given"
+    features: Features | None = None
+    late: bool = False
 
 
 class Unlearnable(msgspec.Struct, frozen=True, tag="unlearnable", tag_field="kind"):
@@ -59,7 +102,7 @@ class Unlearnable(msgspec.Struct, frozen=True, tag="unlearnable", tag_field="kin
     reason: str
 
 
-Entry = Created | Example | Unlearnable
+Entry = Created | Example | Correction | Unlearnable
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

@@ -16,9 +16,11 @@
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── ModelExists
-    │   └── AlreadyLabelled
+    │   ├── AlreadyLabelled
+    │   └── LabelTooLate
     ├── TooLarge
-    │   └── BodyTooLarge
+    │   ├── BodyTooLarge
+    │   └── TooManyItems
     ├── HeadTooLarge            the request's line and headers
     ├── TooMany
     │   └── TooManyModels
@@ -133,12 +135,20 @@ class AlreadyLabelled(Conflict):
     """The prediction has its label, from feedback with another id."""
 
 
+class LabelTooLate(Conflict):
+    """The label came after its wait, and the model says `late: "refuse"`."""
+
+
 class TooLarge(HeadraceError):
     """More was sent than is taken."""
 
 
 class BodyTooLarge(TooLarge):
     """The body is over the limit."""
+
+
+class TooManyItems(TooLarge):
+    """A batch has more items than are taken at once."""
 
 
 class HeadTooLarge(HeadraceError):

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from app.errors import LogUnavailable
+from app.errors import LogUnavailable, Overloaded
+from app.joining import Joining
 from app.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,18 @@ async def expire_predictions(runtime: Runtime) -> int:
     return await runtime.predictions.expire()
 
 
+async def settle_labels(runtime: Runtime) -> int:
+    """Learn the default labels of predictions that got none in time, or count that none came."""
+    return await Joining(runtime).settle_due()
+
+
 async def sweep_deleted(runtime: Runtime) -> int:
     """Remove what deleted models left behind, if the process that deleted them could not."""
     return await runtime.registry.sweep()
 
 
 SCHEDULE = (
+    Job("settle_labels", 1, settle_labels),
     Job("expire_predictions", 60, expire_predictions),
     Job("sweep_deleted", 600, sweep_deleted),
 )
@@ -58,7 +65,7 @@ class Jobs:
     async def _run(self, job: Job) -> None:
         try:
             done = await job.run(self._runtime)
-        except LogUnavailable:
+        except (LogUnavailable, Overloaded):
             logger.warning("%s: the database is unavailable; it runs again later", job.name)
         except Exception:
             logger.exception("%s failed, which is a bug", job.name)

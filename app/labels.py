@@ -13,7 +13,9 @@
 from collections.abc import Container
 from typing import Any
 
-from app.entries import Label, Task
+import msgspec
+
+from app.entries import Label, LabelRules, Task
 from app.errors import InvalidLabel, Problem
 
 STRING_MAX = 1_000
@@ -54,6 +56,17 @@ def check_label(task: Task, label: Any, known: Container[Label]) -> Label | None
     elif label is None or type(label) is bool:
         return label
     raise _invalid(task, label)
+
+
+def check_rules(task: Task, rules: LabelRules) -> LabelRules:
+    """The rules with their default as it is learned. Raises `InvalidLabel` if it is no label."""
+    if rules.default is None:
+        return rules
+    try:
+        return msgspec.structs.replace(rules, default=check_label(task, rules.default, ()))
+    except InvalidLabel as error:
+        problems = [Problem("labels.default", problem.reason) for problem in error.problems]
+        raise InvalidLabel(f"labels.default: {error.message}", problems) from None
 
 
 def text_of(label: Label) -> str:

@@ -11,7 +11,17 @@ give the same model, to the last bit, in any process. Two things may happen whil
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from app.entries import Created, Entry, Example, Features, FeatureType, Label, Served, Unlearnable
+from app.entries import (
+    Correction,
+    Created,
+    Entry,
+    Example,
+    Features,
+    FeatureType,
+    Label,
+    Served,
+    Unlearnable,
+)
 from app.features import without_missing
 from app.monitoring import Monitor
 from learners.cost import widest
@@ -66,11 +76,12 @@ class LiveModel:
         """Take the next entry, taken in at the instant `at` (microseconds). May raise `Broke`."""
         if offset != self.offset_applied + 1:
             raise RuntimeError(f"offset {offset} was applied after {self.offset_applied}")
-        if isinstance(entry, Example):
-            if offset in self.dropped:
-                self.monitor.unlearnable += 1
-            else:
-                self._learn(offset, entry, at)
+        if isinstance(entry, Example | Correction) and offset in self.dropped:
+            self.monitor.unlearnable += 1
+        elif isinstance(entry, Example):
+            self._learn(offset, entry, at)
+        elif isinstance(entry, Correction):
+            self._correct(offset, entry, at)
         elif isinstance(entry, Created):
             raise RuntimeError(f"a model was created again, at offset {offset}")
         elif isinstance(entry, Unlearnable) and entry.offset not in self.dropped:
@@ -78,21 +89,42 @@ class LiveModel:
         self.offset_applied = offset
 
     def _learn(self, offset: int, example: Example, at: int) -> None:
-        learner = self.learner
-        if learner is None:
-            raise RuntimeError("a learner that broke was asked to learn")
+        learner = self._unbroken()
         features, y = example.features, example.label
         x = features if learner.keeps_null else without_missing(features)
         try:
             answer = _answer_of(example.served) if example.served else self._answer(learner, x)
-            learner.score(y, answer)
-            learner.learn(x, y)
+            learner.score(y, answer, offset)
+            if example.learned:
+                learner.learn(x, y)
         except LearnerBroke as error:
-            self.learner = None
-            raise Broke(offset, f"{error}{_hint(features)}") from error
+            raise self._broke(offset, error, features) from error
         if not features.keys() <= self.types.keys():
             self._fix_types(features)
         self.monitor.observe(example, at)
+
+    def _correct(self, offset: int, correction: Correction, at: int) -> None:
+        """Score an answer on another label; what broke the learner at first was never scored."""
+        learner = self._unbroken()
+        features, y = correction.features, correction.label
+        answer = _answer_of(correction.served)
+        try:
+            if correction.offset not in self.dropped:
+                learner.rescore(correction.previous, y, answer, correction.offset)
+            if features is not None:
+                learner.learn(features if learner.keeps_null else without_missing(features), y)
+        except LearnerBroke as error:
+            raise self._broke(offset, error, features or {}) from error
+        self.monitor.correct(correction, at)
+
+    def _unbroken(self) -> Learner:
+        if self.learner is None:
+            raise RuntimeError("a learner that broke was asked to learn")
+        return self.learner
+
+    def _broke(self, offset: int, error: LearnerBroke, features: Features) -> Broke:
+        self.learner = None
+        return Broke(offset, f"{error}{_hint(features)}")
 
     def _answer(self, learner: Learner, x: Features) -> Answer:
         try:

@@ -42,7 +42,11 @@ FETCH = 64
 
 
 class Draft(NamedTuple):
-    """An entry that has no offset yet. `at` is in microseconds."""
+    """An entry that has no offset yet. `at` is in microseconds.
+
+    Of a prediction it is the first label, or it `follows` the one at that offset: if another has
+    come in between, it is not appended.
+    """
 
     model_id: int
     kind: str
@@ -50,6 +54,7 @@ class Draft(NamedTuple):
     prediction_id: str | None
     at: int
     body: bytes
+    follows: int = 0
 
 
 class Row(NamedTuple):
@@ -75,6 +80,23 @@ Outcome = Receipt | HeadraceError
 Deliver = Callable[[Sequence[Row]], None]
 
 
+class _Waiting:
+    """Who waits for drafts that were appended together: for one outcome each, in their order."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self.size = len(drafts)
+        self.outcomes: list[Outcome] = []
+        self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        if not drafts:
+            self.future.set_result([])
+
+    def take(self, outcome: Outcome) -> None:
+        """The next draft's outcome."""
+        self.outcomes.append(outcome)
+        if len(self.outcomes) == self.size and not self.future.done():
+            self.future.set_result(self.outcomes)
+
+
 class Log:
     """Appends in groups, reads and counts. Open it inside the event loop that will use it."""
 
@@ -83,8 +105,9 @@ class Log:
         self._queue_max = settings.append_queue_max
         self._batch_max = settings.append_batch_max
         self._seconds_max = settings.feedback_seconds_max
-        self._queue: deque[tuple[Draft, asyncio.Future[Receipt]]] = deque()
+        self._queue: deque[tuple[Draft, _Waiting]] = deque()
         self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
 
     def open(self, deliver: Deliver) -> None:
@@ -105,14 +128,36 @@ class Log:
         anything was taken in, `AlreadyLabelled`, `UnknownModel`, and `LogUnavailable`, after which
         the same draft may be appended again: its id keeps it from standing there twice.
         """
-        if len(self._queue) >= self._queue_max or self._committer is None:
-            raise Overloaded(
-                f"{len(self._queue):,} entries are waiting to be made durable, and this one was "
-                "not taken. Send it again after the time that Retry-After says."
-            )
-        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._queue.append((draft, future))
+        [outcome] = await self.durable(await self.enqueue([draft]))
+        if isinstance(outcome, Receipt):
+            return outcome
+        raise outcome
+
+    async def enqueue(
+        self, drafts: Sequence[Draft], waits: bool = False
+    ) -> asyncio.Future[list[Outcome]]:
+        """Take in drafts, in their order; what comes of them is had by `durable`.
+
+        Raises `Overloaded`, with nothing taken, if there is no room; who `waits` for it leaves half
+        of the room to others.
+        """
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                while waits and len(self._queue) > self._queue_max // 2:
+                    self._drained.clear()
+                    await self._drained.wait()
+        except TimeoutError:
+            raise self._overloaded() from None
+        is_full = len(self._queue) + len(drafts) > self._queue_max and len(self._queue) > 0
+        if is_full or self._committer is None:
+            raise self._overloaded()
+        waiting = _Waiting(drafts)
+        self._queue.extend((draft, waiting) for draft in drafts)
         self._filled.set()
+        return waiting.future
+
+    async def durable(self, future: asyncio.Future[list[Outcome]]) -> list[Outcome]:
+        """Each draft's outcome, in their order; `LogUnavailable` if they take too long."""
         try:
             async with asyncio.timeout(self._seconds_max):
                 return await future
@@ -121,6 +166,12 @@ class Log:
                 f"The entry was not made durable within {self._seconds_max:g} s, and may still be. "
                 "Send it again, with the same id, so that it is taken once."
             ) from None
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{len(self._queue):,} entries are waiting to be made durable, and this one was not "
+            "taken. Send it again after the time that Retry-After says."
+        )
 
     async def read(self, model_id: int, after: int, limit: int) -> list[Row]:
         """The model's entries behind offset `after`, oldest first, at most `limit`."""
@@ -137,12 +188,27 @@ class Log:
             }
         )
 
-    async def find_label(self, model_id: int, prediction_id: str) -> Row | None:
-        """The entry that labelled this prediction, if any."""
-        where = (entries.c.model_id == model_id, entries.c.prediction_id == prediction_id)
-        query = sa.select(*_COLUMNS).where(*where)
+    async def find(self, model_id: int, id: str) -> Row | None:
+        """The entry with this id, if any."""
+        query = sa.select(*_COLUMNS).where(entries.c.model_id == model_id, entries.c.id == id)
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else Row(*row)
+
+    async def labels_of(self, model_id: int, prediction_id: str) -> list[Row]:
+        """The entries that labelled this prediction, oldest first: its label, and corrections."""
+        where = (entries.c.model_id == model_id, entries.c.prediction_id == prediction_id)
+        query = sa.select(*_COLUMNS).where(*where).order_by(entries.c.offset)
+        return await self._database.read(
+            lambda connection: [Row(*row) for row in connection.execute(query)]
+        )
+
+    async def labelled(self, keys: Iterable[tuple[int, str]]) -> set[tuple[int, str | None]]:
+        """Which of these predictions, (model id, id), have a label."""
+        wanted = set(keys)
+        found = await self._database.read(
+            lambda connection: _existing(connection, entries.c.prediction_id, wanted)
+        )
+        return set(found)
 
     async def _commit_forever(self, deliver: Deliver) -> None:
         while True:
@@ -154,6 +220,7 @@ class Log:
                 continue
             size = min(len(self._queue), self._batch_max)
             batch = [self._queue.popleft() for _ in range(size)]
+            self._drained.set()
             drafts = [draft for draft, _ in batch]
             try:
                 rows, outcomes = await self._database.write(lambda c: append(c, drafts))  # noqa: B023
@@ -166,12 +233,8 @@ class Log:
                 ] * size
             else:
                 deliver(rows)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if not future.done():
-                    if isinstance(outcome, Receipt):
-                        future.set_result(outcome)
-                    else:
-                        future.set_exception(outcome)
+            for (_, waiting), outcome in zip(batch, outcomes, strict=True):
+                waiting.take(outcome)
 
 
 _COLUMNS = tuple(entries.c[name] for name in Row._fields)
@@ -262,14 +325,14 @@ def append(connection: Connection, drafts: Sequence[Draft]) -> tuple[list[Row], 
             )
         elif key in ids:
             outcomes.append(Receipt(ids[key], duplicate=True))
-        elif label in labelled:
-            outcomes.append(already_labelled(label[1], labelled[label]))
+        elif labelled.get(label, 0) != draft.follows:
+            outcomes.append(already_labelled(label[1], labelled.get(label, 0)))
         else:
             offset = heads[draft.model_id] = heads[draft.model_id] + 1
             ids[key] = offset
             if draft.prediction_id is not None:
                 labelled[label] = offset
-            rows.append(Row(draft.model_id, offset, *draft[1:]))
+            rows.append(Row(draft.model_id, offset, *draft[1:-1]))
             outcomes.append(Receipt(offset, duplicate=False))
     if rows:
         connection.execute(_INSERT, [row._asdict() for row in rows])
@@ -295,11 +358,14 @@ def _heads(connection: Connection, model_ids: Iterable[int]) -> dict[int, int]:
 def _existing(
     connection: Connection, column: sa.Column[str], keys: set[tuple[int, str]]
 ) -> dict[tuple[int, str | None], int]:
-    """Which of these (model, value) pairs stand in the log, and at which offsets."""
+    """Which of these (model, value) pairs stand in the log, and at which offsets: the last ones."""
     if not keys:
         return {}
     # `IS NOT NULL` says nothing new, but without it SQLite does not take the partial index.
     query = sa.select(entries.c.model_id, column, entries.c.offset).where(
         sa.tuple_(entries.c.model_id, column).in_(sorted(keys)), column.is_not(None)
     )
-    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+    found: dict[tuple[int, str | None], int] = {}
+    for model_id, value, offset in connection.execute(query):
+        found[model_id, value] = max(offset, found.get((model_id, value), 0))
+    return found

@@ -71,8 +71,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         parts = found["components"]["schemas"]
-        for body in (schemas.PredictRequest, schemas.FeedbackRequest):
-            parts[body.__name__] = body.model_json_schema()
+        bodies = (schemas.PredictBatch, schemas.FeedbackBatch)
+        for body in bodies:
+            whole = body.model_json_schema(ref_template="#/components/schemas/{model}")
+            parts.update(whole.pop("$defs"))
+            parts[body.__name__] = whole
         for name in ("HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
         for path in found["paths"].values():

@@ -2,8 +2,13 @@
 
 They are written behind the answers, in batches, and kept in memory up to a number of bytes:
 
-    remember ──▶ memory, unwritten ──(every predictions_write_ms)──▶ table ──▶ expire
+    remember ──▶ memory, unwritten ──(every predictions_write_ms)──▶ table ──▶ settle ──▶ expire
     find ◀── memory, else table
+    await_early ◀── remember, here or, a little later, in another process
+
+Each is due at an instant: its label is late from then on. Once due it is settled (by
+`app/joining.py`: its default label learned, or its lack of one counted), and it is kept for
+`predictions_keep_seconds` more, so that a late label finds it.
 
 A crash loses the predictions of the last batch: their labels are then answered 404. With the
 database gone the unwritten ones gather in memory; when that is full, a prediction is not remembered
@@ -12,9 +17,11 @@ and its answer says so.
 
 import asyncio
 import logging
+import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -25,7 +32,7 @@ from app.database import Database
 from app.entries import Features, Served
 from app.errors import LogUnavailable
 from app.settings import Settings
-from app.tables import models, predictions
+from app.tables import label_counts, models, predictions
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,15 @@ EXPIRE_CHUNK = 5_000
 WRITE_CHUNK = 2_000
 """How many predictions are written in one transaction: feedback waits for no more than that."""
 
+SETTLE_CHUNK = 500
+"""How many due predictions are settled at once."""
+
+FIND_CHUNK = 500
+"""How many predictions are looked up in one query."""
+
+POLL_SECONDS = 0.1
+"""How often a label that came early looks for a prediction that another process made."""
+
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
     """What predict saw, and what it answered. `warnings` are (code, detail)."""
@@ -47,6 +63,22 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     offset: int
     warnings: list[tuple[str, str]] = msgspec.field(default_factory=list)
+
+
+class Due(NamedTuple):
+    """A prediction whose label is late from now on."""
+
+    model_id: int
+    id: str
+    record: Remembered
+
+
+class _Held(NamedTuple):
+    """A prediction in memory. Instants are in microseconds."""
+
+    at: int
+    due_at: int
+    body: bytes
 
 
 _encoder = msgspec.json.Encoder()
@@ -61,11 +93,15 @@ class Predictions:
         self._clock = clock
         self._keep_us = settings.predictions_keep_seconds * 1_000_000
         self._bytes_max = settings.predictions_memory_bytes_max
+        self._awaited_max = max(1, settings.requests_max // 4)
         self._pause_seconds = settings.predictions_write_ms / 1_000
-        self._written: OrderedDict[Key, tuple[int, bytes]] = OrderedDict()
-        self._unwritten: dict[Key, tuple[int, bytes]] = {}
+        self._written: OrderedDict[Key, _Held] = OrderedDict()
+        self._unwritten: dict[Key, _Held] = {}
+        self._dangling: Counter[int] = Counter()
         self._bytes = 0
+        self._awaited: dict[Key, list[asyncio.Future[None]]] = {}
         self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -79,34 +115,93 @@ class Predictions:
             self._filled.set()
             await writer
 
-    def remember(self, model_id: int, id: str, record: Remembered) -> bool:
+    def remember(self, model_id: int, id: str, record: Remembered, due_at: int) -> bool:
         """Remember a prediction; False if there is no room, because nothing can be written."""
         body = _encoder.encode(record)
         while self._bytes + len(body) > self._bytes_max and self._written:
-            self._bytes -= len(self._written.popitem(last=False)[1][1])
+            self._bytes -= len(self._written.popitem(last=False)[1].body)
         if self._bytes + len(body) > self._bytes_max:
             return False
         self._bytes += len(body)
-        self._unwritten[model_id, id] = (record.served.at, body)
+        key = (model_id, id)
+        self._unwritten[key] = _Held(record.served.at, due_at, body)
         self._filled.set()
+        for future in self._awaited.pop(key, ()):
+            if not future.done():
+                future.set_result(None)
         return True
 
     def recall(self, model_id: int, id: str) -> Remembered | None:
         """A prediction that this process holds in memory."""
         key = (model_id, id)
         held = self._unwritten.get(key) or self._written.get(key)
-        return None if held is None else self._unexpired(*held)
+        return None if held is None else self._unexpired(held.due_at, held.body)
 
     async def find(self, model_id: int, id: str) -> Remembered | None:
         """A prediction that any process made, if it is not expired. May raise `LogUnavailable`."""
-        held = self.recall(model_id, id)
-        if held is not None:
-            return held
-        row = await self._database.read(
-            lambda connection: connection.execute(_FIND, {"model": model_id, "id": id}).first()
-        )
-        # Another request may have predicted under this id meanwhile.
-        return self.recall(model_id, id) or (None if row is None else self._unexpired(*row))
+        return (await self.find_many(model_id, [id])).get(id)
+
+    async def find_many(self, model_id: int, ids: Iterable[str]) -> dict[str, Remembered]:
+        """Those of these predictions that any process made. May raise `LogUnavailable`."""
+        found = {id: self.recall(model_id, id) for id in ids}
+        missing = [id for id, record in found.items() if record is None]
+        for begin in range(0, len(missing), FIND_CHUNK):
+            chunk = missing[begin : begin + FIND_CHUNK]
+            query = _FIND.where(predictions.c.model_id == model_id, predictions.c.id.in_(chunk))
+            rows = await self._database.read(lambda c, q=query: c.execute(q).all())  # type: ignore[misc]
+            found.update((id, self._unexpired(due_at, body)) for id, due_at, body in rows)
+            # Another request may have predicted under one of these ids meanwhile.
+            found.update((id, self.recall(model_id, id) or found[id]) for id in chunk)
+        return {id: record for id, record in found.items() if record is not None}
+
+    async def await_early(self, model_id: int, id: str, seconds: float) -> Remembered | None:
+        """A prediction that is not there yet, if any process makes it within so many seconds.
+
+        Only so many labels wait at once: those that never find one must not keep out the others.
+        """
+        key, deadline = (model_id, id), time.monotonic() + seconds
+        if len(self._awaited) >= self._awaited_max:
+            return None
+        while (left := deadline - time.monotonic()) > 0:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._awaited.setdefault(key, []).append(future)
+            await asyncio.wait([future], timeout=min(left, POLL_SECONDS))
+            self._forget(key, future)
+            found = await self.find(model_id, id)
+            if found is not None:
+                return found
+        return None
+
+    async def has_room(self) -> None:
+        """Wait while more are unwritten than a few transactions take, if they can be written."""
+        while len(self._unwritten) > 4 * WRITE_CHUNK and self._database.is_writable:
+            self._drained.clear()
+            await self._drained.wait()
+
+    def count_dangling(self, model_id: int) -> None:
+        """Count a label of no known prediction."""
+        self._dangling[model_id] += 1
+        self._filled.set()
+
+    async def due(self, but: Iterable[int]) -> list[Due]:
+        """Predictions that are due and not settled, oldest first, of all models but these."""
+        query = _DUE.where(predictions.c.model_id.not_in(sorted(but)))
+        now = self._clock()
+        rows = await self._database.read(lambda c: c.execute(query, {"now": now}).all())
+        return [Due(model_id, id, _decoder.decode(body)) for model_id, id, body in rows]
+
+    async def settle(self, keys: Iterable[Key], unlabelled: Iterable[Key]) -> None:
+        """Note that these are settled; those that stay `unlabelled` are counted, each once."""
+        given, counted = list(keys), list(unlabelled)
+        await self._database.write(lambda connection: _settle(connection, given, counted))
+
+    async def label_counts(self, model_id: int) -> tuple[int, int]:
+        """How many labels never came, and how many came for no known prediction."""
+        query = sa.select(label_counts.c.expired, label_counts.c.dangling)
+        query = query.where(label_counts.c.model_id == model_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        expired, dangling = row or (0, 0)
+        return expired, dangling + self._dangling[model_id]
 
     async def count(self, model_id: int) -> int:
         """How many predictions were made for this model, expired ones too."""
@@ -123,13 +218,21 @@ class Predictions:
             if deleted < EXPIRE_CHUNK:
                 return total
 
-    def _unexpired(self, at: int, body: bytes) -> Remembered | None:
-        return _decoder.decode(body) if at >= self._clock() - self._keep_us else None
+    def _unexpired(self, due_at: int, body: bytes) -> Remembered | None:
+        return _decoder.decode(body) if due_at >= self._clock() - self._keep_us else None
+
+    def _forget(self, key: Key, future: asyncio.Future[None]) -> None:
+        waiting = self._awaited.get(key, [])
+        if future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._awaited[key]
 
     async def _write_forever(self) -> None:
         while True:
-            if self._unwritten:
+            if self._unwritten or self._dangling:
                 await self._write()
+                self._drained.set()
             elif self._writer is None:
                 return
             else:
@@ -141,18 +244,23 @@ class Predictions:
     async def _write(self) -> None:
         writing = dict(islice(self._unwritten.items(), WRITE_CHUNK))
         rows = [
-            {"model_id": model_id, "id": id, "at": at, "body": body}
-            for (model_id, id), (at, body) in writing.items()
+            {"model_id": model_id, "id": id, "settled": False, **held._asdict()}
+            for (model_id, id), held in writing.items()
         ]
+        dangling, self._dangling = self._dangling, Counter()
         try:
             before = self._clock() - self._keep_us
-            await self._database.write(lambda connection: _insert(connection, rows, before))
+            await self._database.write(
+                lambda connection: _insert(connection, rows, before, dangling)
+            )
         except LogUnavailable:
+            self._dangling.update(dangling)
             if self._writer is None:
                 logger.error(
                     "%d predictions were not written before the stop", len(self._unwritten)
                 )
                 self._unwritten.clear()
+                self._dangling.clear()
             else:
                 await asyncio.sleep(10 * self._pause_seconds)
         else:
@@ -160,35 +268,81 @@ class Predictions:
                 if self._unwritten.get(key) is held:
                     del self._unwritten[key]
                 replaced = self._written.pop(key, None)
-                self._bytes -= 0 if replaced is None else len(replaced[1])
+                self._bytes -= 0 if replaced is None else len(replaced.body)
                 self._written[key] = held
 
 
-_FIND = sa.select(predictions.c.at, predictions.c.body).where(
-    predictions.c.model_id == sa.bindparam("model"), predictions.c.id == sa.bindparam("id")
-)
+_FIND = sa.select(predictions.c.id, predictions.c.due_at, predictions.c.body)
 _INSERT = insert(predictions)
 _INSERT = _INSERT.on_conflict_do_update(
     index_elements=[predictions.c.model_id, predictions.c.id],
-    set_={"at": _INSERT.excluded.at, "body": _INSERT.excluded.body},
+    set_={name: _INSERT.excluded[name] for name in ("at", "due_at", "settled", "body")},
     # One that is expired, and not yet deleted, makes room for the next of its id.
-    where=predictions.c.at < sa.bindparam("before"),
+    where=predictions.c.due_at < sa.bindparam("before"),
 )
 _COUNT = (
     sa.update(models)
     .where(models.c.id == sa.bindparam("model"))
     .values(predictions=models.c.predictions + sa.bindparam("made"))
 )
+_COUNT_LABELS = insert(label_counts)
+_COUNT_LABELS = _COUNT_LABELS.on_conflict_do_update(
+    index_elements=[label_counts.c.model_id],
+    set_={
+        name: label_counts.c[name] + _COUNT_LABELS.excluded[name]
+        for name in ("expired", "dangling")
+    },
+)
+_DUE = (
+    sa.select(predictions.c.model_id, predictions.c.id, predictions.c.body)
+    .where(predictions.c.settled == sa.false(), predictions.c.due_at <= sa.bindparam("now"))
+    .order_by(predictions.c.due_at)
+    .limit(SETTLE_CHUNK)
+)
 
 
-def _insert(connection: Connection, rows: list[dict[str, object]], before: int) -> None:
-    connection.execute(_INSERT, [{**row, "before": before} for row in rows])
-    made = Counter(row["model_id"] for row in rows)
-    connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
+def _insert(
+    connection: Connection,
+    rows: list[dict[str, object]],
+    before: int,
+    dangling: Mapping[int, int],
+) -> None:
+    if rows:
+        connection.execute(_INSERT, [{**row, "before": before} for row in rows])
+        made = Counter(row["model_id"] for row in rows)
+        connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
+    _count_labels(connection, {}, dangling)
+
+
+def _count_labels(
+    connection: Connection, expired: Mapping[int, int], dangling: Mapping[int, int]
+) -> None:
+    rows = [
+        {"model_id": m, "expired": expired.get(m, 0), "dangling": dangling.get(m, 0)}
+        for m in sorted({*expired, *dangling})
+    ]
+    if rows:
+        connection.execute(_COUNT_LABELS, rows)
+
+
+def _settle(connection: Connection, keys: list[Key], unlabelled: list[Key]) -> None:
+    expired: Counter[int] = Counter()
+    for counted, some in ((False, keys), (True, unlabelled)):
+        for model_id in sorted({key[0] for key in some}):
+            query = sa.update(predictions).where(
+                predictions.c.model_id == model_id,
+                predictions.c.id.in_([id for model, id in some if model == model_id]),
+                # By another process they may be settled already, and counted.
+                predictions.c.settled == sa.false(),
+            )
+            done = connection.execute(query.values(settled=sa.true())).rowcount
+            expired[model_id] += done if counted else 0
+    _count_labels(connection, +expired, {})
 
 
 def _expire(connection: Connection, before: int) -> int:
     keys = sa.select(predictions.c.model_id, predictions.c.id)
-    keys = keys.where(predictions.c.at < before).limit(EXPIRE_CHUNK)
-    doomed = sa.tuple_(predictions.c.model_id, predictions.c.id).in_(keys)
+    # Settled first: a default label is learned however long the service was stopped.
+    keys = keys.where(predictions.c.settled == sa.true(), predictions.c.due_at < before)
+    doomed = sa.tuple_(predictions.c.model_id, predictions.c.id).in_(keys.limit(EXPIRE_CHUNK))
     return connection.execute(sa.delete(predictions).where(doomed)).rowcount

@@ -17,8 +17,10 @@ from uuid_utils import uuid7
 
 from app import entries
 from app.applier import Applier, Replica
+from app.calls import RESERVED
 from app.database import Database, now_us
 from app.errors import InvalidSpec, LogUnavailable, NotReady, Problem, UnknownModel, WrongHashSeed
+from app.labels import check_rules
 from app.live import LiveModel
 from app.log import Draft, Log
 from app.predictions import Predictions
@@ -27,9 +29,6 @@ from app.settings import Settings
 from learners import spec as specs
 
 logger = logging.getLogger(__name__)
-
-RESERVED = "headrace:"
-"""How the ids of our own entries begin; a caller's may not."""
 
 
 class Runtime:
@@ -174,11 +173,15 @@ def check_hash_seed(wanted: int) -> None:
 
 
 def completed(wanted: entries.Created, metrics: list[Any] | None, seed: int) -> entries.Created:
-    """What was asked for with its specs in their full stored form. Raises `InvalidSpec`."""
+    """What was asked for with its specs in their full stored form.
+
+    Raises `InvalidSpec`, or `InvalidLabel` if the default label is none.
+    """
+    labels = check_rules(wanted.task, wanted.labels)
     try:
         learner = specs.complete(wanted.learner, wanted.task, seed)
         built = specs.build(learner)
         scores = specs.complete_metrics(metrics, wanted.task, built)
     except specs.InvalidSpec as error:
         raise InvalidSpec(str(error), [Problem(error.place, error.reason)]) from None
-    return msgspec.structs.replace(wanted, learner=learner, metrics=scores)
+    return msgspec.structs.replace(wanted, learner=learner, metrics=scores, labels=labels)

@@ -60,6 +60,17 @@ class Settings(BaseSettings):
         gt=0,
         description="How long feedback waits to be durable, and then to be learned, in seconds.",
     )
+    batch_items_max: int = Field(
+        1_000, ge=1, description="Items of a batch that is sent as one JSON body."
+    )
+    stream_line_bytes_max: int = Field(
+        1_048_576, ge=1_024, description="The longest line of a stream, in bytes."
+    )
+    stream_answers_bytes_max: int = Field(
+        268_435_456,
+        ge=65_536,
+        description="Answers of a stream that wait on disk for a client that reads late, in bytes.",
+    )
     models_max: int = Field(10_000, ge=1, description="Models in one service.")
     features_max: int = Field(
         10_000, ge=2, description="An observation with this many features or more is refused."
@@ -74,7 +85,9 @@ class Settings(BaseSettings):
         1e15, gt=0, le=1e300, description="Numeric features beyond ± this are refused."
     )
     predictions_keep_seconds: int = Field(
-        604_800, ge=1, description="How long a prediction is remembered for its label, in seconds."
+        604_800,
+        ge=1,
+        description="How long a prediction is remembered after its label was due, in seconds.",
     )
     predictions_memory_bytes_max: int = Field(
         67_108_864, ge=65_536, description="Predictions kept in memory, in bytes."

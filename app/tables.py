@@ -4,13 +4,17 @@
 - `models`: a name, and how far its log reaches.
 - `entries`: the logs. `offset` is gapless per model; `body` is JSON, byte for byte as it was taken
   in, because the order of features decides the last bits of what is learned from them.
-- `predictions`: what predict saw and answered, until it expires.
+- `predictions`: what predict saw and answered, until it expires. From `due_at` on its label is
+  late, and it waits to be `settled`: its default label learned, or its lack of one counted.
+- `label_counts`: what no log says of a model's labels: those that never came, and those of no
+  known prediction.
 
 Instants are integers: microseconds since 1970, UTC.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Index,
     Integer,
@@ -59,7 +63,6 @@ Index(
     "entries_by_prediction",
     entries.c.model_id,
     entries.c.prediction_id,
-    unique=True,
     sqlite_where=entries.c.prediction_id.is_not(None),
     postgresql_where=entries.c.prediction_id.is_not(None),
 )
@@ -77,6 +80,16 @@ predictions = Table(
     Column("model_id", Integer, primary_key=True, autoincrement=False),
     Column("id", String(200), primary_key=True),
     Column("at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("settled", Boolean, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Index("predictions_by_at", "at"),
+    Index("predictions_by_due", "settled", "due_at"),
+)
+
+label_counts = Table(
+    "label_counts",
+    metadata,
+    Column("model_id", Integer, primary_key=True, autoincrement=False),
+    Column("expired", BigInteger, nullable=False),
+    Column("dangling", BigInteger, nullable=False),
 )

@@ -12,6 +12,8 @@ def configure_logging(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     root.propagate = False
+    # A job that is still running when its next turn comes passes it over: that is no news.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     uvicorn = logging.getLogger("uvicorn")
     uvicorn.handlers = [handler]
     uvicorn.setLevel(level.upper())

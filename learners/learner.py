@@ -87,12 +87,29 @@ class Learner:
             raise _panic(error) from error
         return answer
 
-    def score(self, y: Label | None, answer: Answer) -> None:
-        """Count what was answered against the label. No answer, or no label, is not scored."""
+    def score(self, y: Label | None, answer: Answer, number: int = 0) -> None:
+        """Count what was answered against the label. No answer, or no label, is not scored.
+
+        By its `number` the answer is found again, should its label be corrected.
+        """
         if y is None or answer.prediction is None:
             return
         try:
-            self.scores.update(y, answer)
+            self.scores.update(y, answer, number)
+        except Exception as error:
+            raise LearnerBroke(f"{type(error).__name__}: {error}") from error
+
+    def rescore(
+        self, y: Label | None, corrected: Label | None, answer: Answer, number: int
+    ) -> None:
+        """Count the answer of this number against the corrected label, and no longer against `y`.
+
+        What was learned stays as it is.
+        """
+        if answer.prediction is None:
+            return
+        try:
+            self.scores.correct(y, corrected, answer, number)
         except Exception as error:
             raise LearnerBroke(f"{type(error).__name__}: {error}") from error
 

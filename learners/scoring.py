@@ -71,13 +71,34 @@ class Scoreboard:
         self._matrix = metrics.ConfusionMatrix()
         self._counts_labels = False
         self._uncounted: dict[tuple[Label, Label | None], int] = {}
-        self._recent: deque[tuple[Label, Answer]] = deque(maxlen=WINDOW)
+        self._recent: deque[tuple[int, Label, Answer]] = deque(maxlen=WINDOW)
         self.scored = 0
         for spec in self._specs:
             self._add(build_metric(spec))
 
-    def update(self, y: Label, answer: Answer) -> None:
-        """Score an answer as River's own evaluation does: on the label, or on the shares."""
+    def update(self, y: Label, answer: Answer, number: int = 0) -> None:
+        """Score an answer as River's own evaluation does: on the label, or on the shares.
+
+        By its `number` it is found again, should its label be corrected.
+        """
+        self._score(y, answer)
+        self._recent.append((number, y, answer))
+
+    def correct(self, y: Label | None, corrected: Label | None, answer: Answer, number: int) -> None:
+        """Score the answer of this number on another label; None is no label, and no score."""
+        if y is not None:
+            self._take_back(y, answer)
+        if corrected is not None:
+            self._score(corrected, answer)
+        place = next((i for i, scored in enumerate(self._recent) if scored[0] == number), None)
+        if place is not None and corrected is not None:
+            self._recent[place] = (number, corrected, answer)
+        elif place is not None:
+            del self._recent[place]
+        elif y is None and corrected is not None:
+            self._recent.append((number, corrected, answer))
+
+    def _score(self, y: Label, answer: Answer) -> None:
         prediction, shares, _ = answer
         if self._counts_labels:
             pair = y, prediction
@@ -88,7 +109,18 @@ class Scoreboard:
             for metric in self._on_shares:
                 metric.update(y, prediction if shares is None else shares)
         self.scored += 1
-        self._recent.append((y, answer))
+
+    def _take_back(self, y: Label, answer: Answer) -> None:
+        prediction, shares, _ = answer
+        if self._counts_labels:
+            pair = y, prediction
+            self._uncounted[pair] = self._uncounted.get(pair, 0) - 1
+        for metric in self._on_labels:
+            metric.revert(y, prediction)
+        if shares != {}:
+            for metric in self._on_shares:
+                metric.revert(y, prediction if shares is None else shares)
+        self.scored -= 1
 
     def figures(self) -> dict[str, float | None]:
         """The metrics since the start, by River's names.
@@ -101,8 +133,8 @@ class Scoreboard:
     def recent_figures(self) -> dict[str, float | None]:
         """The metrics over the newest scored examples, at most `WINDOW`."""
         board = Scoreboard(self._specs)
-        for y, answer in self._recent:
-            board.update(y, answer)
+        for number, y, answer in self._recent:
+            board.update(y, answer, number)
         return board.figures()
 
     def _count(self) -> None:
@@ -141,16 +173,27 @@ class Loss:
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Count an answer: the share of True, by the running mean's own arithmetic."""
-        share = y_pred.get(True, 0.0) if isinstance(y_pred, dict) else y_pred
-        if not SHARE_MIN <= share <= SHARE_MAX:
-            share = min(max(share, SHARE_MIN), SHARE_MAX)
-        loss = -math.log(share) if y_true else -math.log(1 - share)
         self._n += 1.0
-        self._mean += (1.0 / self._n) * (loss - self._mean)
+        self._mean += (1.0 / self._n) * (_loss(y_true, y_pred) - self._mean)
+
+    def revert(self, y_true: Any, y_pred: Any) -> None:
+        """Take an answer back that was counted."""
+        self._n -= 1.0
+        if self._n:
+            self._mean -= (1.0 / self._n) * (_loss(y_true, y_pred) - self._mean)
+        else:
+            self._mean = 0.0
 
     def get(self) -> float:
         """The mean loss."""
         return self._mean
+
+
+def _loss(y_true: Any, y_pred: Any) -> float:
+    share = y_pred.get(True, 0.0) if isinstance(y_pred, dict) else y_pred
+    if not SHARE_MIN <= share <= SHARE_MAX:
+        share = min(max(share, SHARE_MIN), SHARE_MAX)
+    return -math.log(share) if y_true else -math.log(1 - share)
 
 
 class Curve:
@@ -176,10 +219,14 @@ class Curve:
             positive: [0] * (n_thresholds + 1) for positive in (True, False)
         }
 
-    def update(self, y_true: Any, y_pred: Any) -> None:
+    def update(self, y_true: Any, y_pred: Any, n: int = 1) -> None:
         """Count an answer: the share of True, or a score."""
         share = y_pred.get(True, 0.0) if isinstance(y_pred, dict) else y_pred
-        self._above[y_true == self._pos_val][bisect_left(self._thresholds, share)] += 1
+        self._above[y_true == self._pos_val][bisect_left(self._thresholds, share)] += n
+
+    def revert(self, y_true: Any, y_pred: Any) -> None:
+        """Take an answer back that was counted."""
+        self.update(y_true, y_pred, -1)
 
     def get(self) -> float:
         """The area, from a metric of River's that is given the counts."""

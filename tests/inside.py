@@ -10,13 +10,14 @@ from threading import Event
 from typing import Any, ParamSpec
 
 from app.applier import Replica
+from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest
 from app.database import Database, now_us
 from app.entries import Created
 from app.live import LiveModel
 from app.log import Row
 from app.replay import Source, replay
 from app.runtime import Runtime
-from app.serving import Feedback, FeedbackRequest, Prediction, PredictRequest, Serving
+from app.serving import Serving
 from app.settings import Settings
 from learners.scoring import Answer
 from tests.process import LINEAR

@@ -14,10 +14,10 @@ import pytest
 
 from app import entries
 from app.applier import Replica
+from app.calls import Feedback
 from app.entries import Example
 from app.errors import Invalid, NotReady, Unanswerable
 from app.runtime import Runtime
-from app.serving import Feedback
 from app.settings import Settings
 from learners.learner import Learner
 from tests.inside import create, in_loop, label, log_of, opened, predict, teach, until

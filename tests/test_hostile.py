@@ -10,8 +10,8 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from app.calls import ID_MAX
 from app.main import create_app
-from app.serving import ID_MAX
 from tests.conftest import problem
 from tests.inside import settings_in
 from tests.process import LINEAR, Headrace

@@ -147,10 +147,27 @@ async def test_a_prediction_is_labelled_once(settings: Settings) -> None:
         assert await log.append(draft(model, "a", "p")) == Receipt(2, True)
         assert await log.append(draft(other, "b", "p")) == Receipt(2, False)
         assert await log.append(draft(model, "c", "q")) == Receipt(3, False)
-        labelled = await log.find_label(model, "p")
-        assert labelled is not None
+        [labelled] = await log.labels_of(model, "p")
         assert (labelled.offset, labelled.id) == (2, "a")
-        assert await log.find_label(model, "unknown") is None
+        assert await log.labels_of(model, "unknown") == []
+        assert await log.labelled([(model, "p"), (other, "x")]) == {(model, "p")}
+
+
+@in_loop
+async def test_a_label_follows_the_one_that_was_read_or_is_not_appended(settings: Settings) -> None:
+    async with opened(settings) as log:
+        model = await log.model()
+        with pytest.raises(AlreadyLabelled):
+            await log.append(draft(model, "a", "p")._replace(follows=2))
+        await log.append(draft(model, "a", "p"))
+        assert await log.append(draft(model, "b", "p")._replace(follows=2)) == Receipt(3, False)
+        with pytest.raises(AlreadyLabelled):
+            await log.append(draft(model, "c", "p")._replace(follows=2))
+        both = [draft(model, id, "p")._replace(follows=3) for id in ("d", "e")]
+        first, second = await append_all(log, both)
+        assert first == Receipt(4, False)
+        assert isinstance(second, AlreadyLabelled)
+        assert [row.id for row in await log.labels_of(model, "p")] == ["a", "b", "d"]
 
 
 @in_loop

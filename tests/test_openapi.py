@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from app import serving
 from app.api import schemas
+from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest, Warning_
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 CALLS = {
@@ -23,6 +23,8 @@ CALLS = {
     ("get", "/v1/models/{model}/predictions/{id}"),
     ("post", "/v1/models/{model}/predict"),
     ("post", "/v1/models/{model}/feedback"),
+    ("post", "/v1/models/{model}/predict/batch"),
+    ("post", "/v1/models/{model}/feedback/batch"),
 }
 
 
@@ -86,11 +88,11 @@ def test_every_reference_is_to_something(openapi: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("struct", "schema"),
     [
-        (serving.PredictRequest, schemas.PredictRequest),
-        (serving.FeedbackRequest, schemas.FeedbackRequest),
-        (serving.Prediction, schemas.PredictAnswer),
-        (serving.Feedback, schemas.FeedbackAnswer),
-        (serving.Warning_, schemas.Warned),
+        (PredictRequest, schemas.PredictRequest),
+        (FeedbackRequest, schemas.FeedbackRequest),
+        (Prediction, schemas.PredictAnswer),
+        (Feedback, schemas.FeedbackAnswer),
+        (Warning_, schemas.Warned),
     ],
 )
 def test_what_is_described_has_the_fields_of_what_is_decoded(

@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.database import Database
-from app.entries import Served
+from app.entries import LabelRules, Served
 from app.errors import AlreadyLabelled, UnknownPrediction
+from app.joining import Joining
 from app.predictions import Predictions, Remembered
 from app.runtime import Runtime
 from app.settings import Settings
@@ -19,6 +20,8 @@ from tests.inside import Clock, crash, create, in_loop, label, log_of, opened, p
 
 MODEL = 7
 KEEP_SECONDS = 100
+AT_ONCE = LabelRules(wait_seconds=0.001, early_seconds=0)
+"""Each label is late, so that a prediction is kept for `KEEP_SECONDS` and no longer."""
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ async def test_what_was_remembered_is_found_as_it_was(settings: Settings, clock:
         [("fallback", "why")],
     )
     async with memory(settings, clock) as (found, _):
-        assert found.remember(MODEL, "a", made)
+        assert found.remember(MODEL, "a", made, clock())
         assert repr(await found.find(MODEL, "a")) == repr(made)
         assert await found.find(MODEL, "b") is None
         assert await found.find(MODEL + 1, "a") is None
@@ -79,12 +82,12 @@ async def test_another_process_reads_a_prediction_within_a_tenth_of_a_second(
     settings: Settings, clock: Clock
 ) -> None:
     async with memory(settings, clock) as (mine, _), memory(settings, clock) as (other, _):
-        mine.remember(MODEL, "warm", record(clock))
+        mine.remember(MODEL, "warm", record(clock), clock())
         await asyncio.sleep(0.2)
         late: list[float] = []
         for i in range(10):
             made = time.monotonic()
-            mine.remember(MODEL, f"p{i}", record(clock))
+            mine.remember(MODEL, f"p{i}", record(clock), clock())
             while await other.find(MODEL, f"p{i}") is None:
                 await asyncio.sleep(0.001)
             late.append(time.monotonic() - made)
@@ -95,15 +98,17 @@ async def test_another_process_reads_a_prediction_within_a_tenth_of_a_second(
 @in_loop
 async def test_a_prediction_is_forgotten_after_its_time(settings: Settings, clock: Clock) -> None:
     async with memory(settings, clock) as (found, database):
-        found.remember(MODEL, "old", record(clock))
+        found.remember(MODEL, "old", record(clock), clock())
         clock.advance(60)
-        found.remember(MODEL, "new", record(clock))
+        found.remember(MODEL, "new", record(clock), clock())
         clock.advance(KEEP_SECONDS - 60)
         assert await found.find(MODEL, "old") is not None
         clock.advance(1e-6)
         assert await found.find(MODEL, "old") is None
         assert await found.find(MODEL, "new") is not None
         await asyncio.sleep(0.2)
+        assert (await rows_in(database), await found.expire()) == (2, 0), "its label is not settled"
+        await found.settle([(MODEL, "old")], [])
         assert (await rows_in(database), await found.expire(), await rows_in(database)) == (2, 1, 1)
     async with memory(settings, clock) as (found, _):
         assert await found.find(MODEL, "old") is None
@@ -115,10 +120,10 @@ async def test_the_id_of_an_expired_prediction_may_be_used_again(
     settings: Settings, clock: Clock
 ) -> None:
     async with memory(settings, clock) as (found, _):
-        found.remember(MODEL, "a", record(clock, value=1.5))
+        found.remember(MODEL, "a", record(clock, value=1.5), clock())
         await asyncio.sleep(0.2)
         clock.advance(KEEP_SECONDS + 1)
-        found.remember(MODEL, "a", record(clock, value=2.5))
+        found.remember(MODEL, "a", record(clock, value=2.5), clock())
     async with memory(settings, clock) as (found, _):
         again = await found.find(MODEL, "a")
         assert again is not None
@@ -130,9 +135,9 @@ async def test_of_two_processes_the_first_to_write_an_id_keeps_it(
     settings: Settings, clock: Clock
 ) -> None:
     async with memory(settings, clock) as (first, _):
-        first.remember(MODEL, "a", record(clock, value=1.5))
+        first.remember(MODEL, "a", record(clock, value=1.5), clock())
     async with memory(settings, clock) as (second, _):
-        second.remember(MODEL, "a", record(clock, value=2.5))
+        second.remember(MODEL, "a", record(clock, value=2.5), clock())
     async with memory(settings, clock) as (third, _):
         kept = await third.find(MODEL, "a")
         assert kept is not None
@@ -146,7 +151,7 @@ async def test_memory_is_bounded_and_what_leaves_it_is_in_the_table(
     bound = {"predictions_memory_bytes_max": 65_536, "predictions_write_ms": 1}
     async with memory(settings, clock, **bound) as (found, _):
         for i in range(100):
-            assert found.remember(MODEL, f"p{i}", record(clock, size=100))
+            assert found.remember(MODEL, f"p{i}", record(clock, size=100), clock())
             assert found._bytes <= 65_536
             await until(lambda: not found._unwritten)
         held = [i for i in range(100) if found.recall(MODEL, f"p{i}") is not None]
@@ -161,10 +166,10 @@ async def test_memory_is_counted_right_when_ids_are_used_again(
 ) -> None:
     async with memory(settings, clock, predictions_write_ms=1) as (found, _):
         for _ in range(5):
-            found.remember(MODEL, "a", record(clock))
+            found.remember(MODEL, "a", record(clock), clock())
             await until(lambda: not found._unwritten)
             clock.advance(KEEP_SECONDS + 1)
-        assert found._bytes == sum(len(body) for _, body in found._written.values())
+        assert found._bytes == sum(len(held.body) for held in found._written.values())
 
 
 @in_loop
@@ -172,8 +177,8 @@ async def test_a_prediction_that_cannot_be_held_is_not_remembered(
     settings: Settings, clock: Clock
 ) -> None:
     async with memory(settings, clock, predictions_memory_bytes_max=65_536) as (found, _):
-        assert not found.remember(MODEL, "large", record(clock, size=5_000))
-        assert found.remember(MODEL, "small", record(clock))
+        assert not found.remember(MODEL, "large", record(clock, size=5_000), clock())
+        assert found.remember(MODEL, "small", record(clock), clock())
         assert await found.find(MODEL, "large") is None
 
 
@@ -183,12 +188,13 @@ async def test_predictions_are_counted_with_those_that_expired(
 ) -> None:
     keep = settings.model_copy(update={"predictions_keep_seconds": KEEP_SECONDS})
     async with opened(keep, clock) as runtime:
-        model = (await create(runtime)).id
+        model = (await create(runtime, labels=AT_ONCE)).id
         for i in range(3):
             await predict(runtime, {"a": i})
         assert await runtime.predictions.count(model) == 3
         clock.advance(KEEP_SECONDS + 1)
         await asyncio.sleep(0.2)
+        assert await Joining(runtime).settle_due() == 3
         assert await runtime.predictions.expire() == 3
         await predict(runtime, {"a": 1})
         assert await runtime.predictions.count(model) == 4
@@ -253,7 +259,7 @@ async def test_a_label_of_an_expired_prediction_is_answered_by_what_stands_in_th
 ) -> None:
     keep = settings.model_copy(update={"predictions_keep_seconds": KEEP_SECONDS})
     async with opened(keep, clock) as runtime:
-        await create(runtime)
+        await create(runtime, labels=AT_ONCE)
         await predict(runtime, {"a": 1}, "labelled")
         await predict(runtime, {"a": 1}, "unlabelled")
         first = await label(runtime, "labelled", True, "mine")

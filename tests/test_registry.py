@@ -151,7 +151,7 @@ async def test_a_large_log_of_a_deleted_model_is_swept_and_no_other(settings: Se
     for model in (doomed, kept):
         some = [Draft(model, "example", str(i), None, 0, b"{}") for i in range(SWEEP_CHUNK + 1)]
         await database.write(lambda c, some=some: append(c, some))  # type: ignore[misc]
-        row = {"model_id": model, "id": "p", "at": 0, "body": b"{}"}
+        row = {"model_id": model, "id": "p", "at": 0, "due_at": 0, "settled": False, "body": b"{}"}
         await database.write(lambda c, row=row: c.execute(sa.insert(predictions), row))  # type: ignore[misc]
     await registry.delete("m")
     assert await rows_of(database, doomed) == (SWEEP_CHUNK + 2, 1)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.api.models import metrics_answer
+from app.calls import Feedback, FeedbackRequest
 from app.errors import AlreadyLabelled, InvalidBody, InvalidFeatures, InvalidLabel, Overloaded
-from app.serving import Feedback, FeedbackRequest, Serving
+from app.serving import Serving
 from app.settings import Settings
 from tests.inside import create, in_loop, label, log_of, opened, predict, teach
 
@@ -143,7 +144,7 @@ async def test_the_share_of_labelled_predictions_is_never_over_one(settings: Set
         for _ in range(3):
             await label(runtime, (await predict(runtime, {"a": 1})).id, True)
         # As after a crash that forgot predictions whose labels were durable.
-        told = metrics_answer(replica, 1)
+        told = metrics_answer(replica, 1, (0, 0))
         assert (told.predictions, told.labelled_share) == (3, 1.0)
 
 

@@ -23,6 +23,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from app.calls import Feedback, Prediction
+from app.entries import LabelRules
 from app.errors import (
     AlreadyLabelled,
     InvalidFeatures,
@@ -32,7 +34,6 @@ from app.errors import (
 )
 from app.labels import text_of
 from app.runtime import Runtime
-from app.serving import Feedback, Prediction
 from learners.learner import Learner
 from learners.scoring import Answer
 from tests.conftest import FULL
@@ -40,7 +41,9 @@ from tests.inside import Clock, crash, create, label, log_of, predict, settings_
 from tests.process import LINEAR
 
 T = TypeVar("T")
-KEEP_SECONDS = 100
+WAIT_SECONDS, KEEP_SECONDS = 60, 100
+"""After the first a label is late, and is learned all the same; after the second there is none."""
+
 NAMES = ("x", "y")
 BREAKING = 1e300
 KINDS: dict[str, tuple[str, Any, list[Any]]] = {
@@ -120,7 +123,7 @@ class Service(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.settings = settings_in(
             self.folder,
-            predictions_keep_seconds=KEEP_SECONDS,
+            predictions_keep_seconds=KEEP_SECONDS - WAIT_SECONDS,
             predictions_write_ms=1,
             tail_poll_seconds=0.01,
         )
@@ -144,7 +147,8 @@ class Service(RuleBasedStateMachine):
             with pytest.raises(ModelExists):
                 self.runner.run(create(self.runtime, name, task, learner))
             return
-        replica = self.runner.run(create(self.runtime, name, task, learner))
+        rules = LabelRules(wait_seconds=WAIT_SECONDS, early_seconds=0)
+        replica = self.runner.run(create(self.runtime, name, task, learner, labels=rules))
         self.models[name] = Reference(kind, replica.created)
 
     @rule(name=st.sampled_from(NAMES))

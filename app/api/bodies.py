@@ -6,11 +6,11 @@ is read leniently once more, only so that the refusal can name the feature.
 
 import json
 import math
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from app.errors import InvalidBody, Problem
+from app.errors import HeadraceError, InvalidBody, Problem
 
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
@@ -38,6 +38,45 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         return _leniently(body, decoder.type, str(error))
     except RecursionError:
         raise InvalidBody("The body is nested too deeply. Send one flat object.") from None
+
+
+class _Raws(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch whose items are decoded one by one."""
+
+    items: list[msgspec.Raw]
+
+
+class _Values(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch that is no JSON because of a value in it, like NaN."""
+
+    items: list[Any]
+
+
+_raws = msgspec.json.Decoder(_Raws)
+_values = msgspec.json.Decoder(_Values)
+
+
+def decode_item(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """One of many bodies, or the `InvalidBody` that says what is wrong with it."""
+    try:
+        return decode(line, decoder)
+    except HeadraceError as error:
+        return error
+
+
+def decode_items(body: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any]:
+    """The items of a batch, each as `decode_item` has it. Raises `InvalidBody` if it is none."""
+    try:
+        return [decode_item(bytes(raw), decoder) for raw in _raws.decode(body).items]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [_converted(value, decoder) for value in decode(body, _values).items]
+
+
+def _converted(value: object, decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        return msgspec.convert(value, decoder.type)
+    except msgspec.ValidationError as error:
+        return _refusal_of(error)
 
 
 def _leniently(body: bytes, type_: type[T], complaint: str) -> T:
@@ -73,8 +112,12 @@ def _leniently(body: bytes, type_: type[T], complaint: str) -> T:
 
 
 def _refuse_fields(error: msgspec.ValidationError) -> NoReturn:
+    raise _refusal_of(error) from None
+
+
+def _refusal_of(error: msgspec.ValidationError) -> InvalidBody:
     reason, _, place = str(error).partition(" - at `$")
     place = place.strip("`.") or "body"
-    raise InvalidBody(
+    return InvalidBody(
         f"{reason}, at {place}. See /docs for the fields of this call.", [Problem(place, reason)]
-    ) from None
+    )

@@ -13,6 +13,9 @@ from app.api.errors import render
 from app.errors import BodyTooLarge, BodyTooSlow, HeadraceError, Overloaded
 from app.settings import Settings
 
+STREAMS = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl")
+"""Types of bodies that are read line by line, by the calls that take such: they are not held."""
+
 ALIVE = "/healthz"
 """Answered also when too much is asked at once: a busy process is not a dead one."""
 
@@ -37,23 +40,28 @@ class Bounds:
         held = 0
         try:
             try:
-                body = await self._bounded(scope, receive)
-                held = len(body)
-                _take_as_json(scope)
+                self._check_requests(scope)
+                if not is_stream(scope):
+                    body = await self._bounded(scope, receive)
+                    held = len(body)
+                    receive = _replay(body, receive)
+                    _take_as_json(scope)
             except HeadraceError as error:
                 await answer(send, error, close=True)
             else:
-                await self._app(scope, _replay(body, receive), send)
+                await self._app(scope, receive, send)
         finally:
             self._requests -= 1
             self._bytes -= held
 
-    async def _bounded(self, scope: Scope, receive: Receive) -> bytes:
+    def _check_requests(self, scope: Scope) -> None:
         if self._requests > self._requests_max and scope["path"] != ALIVE:
             raise Overloaded(
                 f"{self._requests_max:,} requests are being worked on, as many as there may be. "
                 "Send it again after the time that Retry-After says."
             )
+
+    async def _bounded(self, scope: Scope, receive: Receive) -> bytes:
         if scope["method"] in ("GET", "HEAD"):
             return b""
         try:
@@ -95,6 +103,14 @@ class Bounds:
                 "The bodies being worked on are as large together as they may be. Send it again "
                 "after the time that Retry-After says."
             )
+
+
+def is_stream(scope: Scope) -> bool:
+    """Whether a request's body is lines of JSON, to a call that takes such."""
+    if not scope["path"].endswith("/batch"):
+        return False
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    return bool(types) and types[0].partition(b";")[0].strip().lower() in STREAMS
 
 
 def _take_as_json(scope: Scope) -> None:

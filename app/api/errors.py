@@ -54,7 +54,13 @@ def render(error: errors.HeadraceError) -> tuple[int, dict[str, str], bytes]:
     headers = {"content-type": MEDIA_TYPE}
     if isinstance(error, errors.Unavailable | errors.TooMany):
         headers["retry-after"] = str(getattr(error, "retry_after_seconds", 60))
-    body = {
+    return status, headers, msgspec.json.encode(problem_of(error))
+
+
+def problem_of(error: errors.HeadraceError) -> dict[str, object]:
+    """An error as a problem: the body of an answer, or an item of one."""
+    status = status_of(error)
+    return {
         "type": f"urn:headrace:error:{error.code}",
         "title": TITLES[status],
         "status": status,
@@ -62,7 +68,6 @@ def render(error: errors.HeadraceError) -> tuple[int, dict[str, str], bytes]:
         "detail": error.message,
         "errors": [problem._asdict() for problem in error.problems],
     }
-    return status, headers, msgspec.json.encode(body)
 
 
 def internal(error: BaseException) -> errors.Internal:

@@ -1,6 +1,6 @@
 """Models: create, list, look at, delete; their metrics, logs and predictions."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
@@ -8,9 +8,11 @@ from app import entries
 from app.api import schemas
 from app.api.deps import ModelHere, RuntimeHere
 from app.applier import Replica
+from app.joining import unknown_prediction
 from app.log import Row
+from app.monitoring import Monitor
 from app.predictions import Remembered
-from app.serving import prediction_of, unknown_prediction
+from app.serving import prediction_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -34,6 +36,7 @@ async def create_model(request: schemas.ModelRequest, runtime: RuntimeHere) -> s
         request.features,
         request.fallback,
         request.description,
+        entries.LabelRules(**request.labels.model_dump()),
     )
     return model_answer(await runtime.create(wanted, request.metrics))
 
@@ -67,7 +70,8 @@ async def delete_model(replica: ModelHere, runtime: RuntimeHere) -> Response:
 @router.get("/{model}/metrics", responses=responses(404, 503))
 async def show_metrics(replica: ModelHere, runtime: RuntimeHere) -> schemas.MetricsAnswer:
     """Show a model's quality, prequential, and how its labels come."""
-    return metrics_answer(replica, await runtime.predictions.count(replica.id))
+    predictions = await runtime.predictions.count(replica.id)
+    return metrics_answer(replica, predictions, await runtime.predictions.label_counts(replica.id))
 
 
 @router.get("/{model}/log", responses=responses(404, 422, 503))
@@ -93,7 +97,7 @@ async def show_prediction(
     found = await runtime.predictions.find(replica.id, id)
     if found is None:
         raise unknown_prediction(replica.name, id)
-    return prediction_answer(replica, id, found, await runtime.log.find_label(replica.id, id))
+    return prediction_answer(replica, id, found, await runtime.log.labels_of(replica.id, id))
 
 
 def model_brief(replica: Replica) -> schemas.ModelBrief:
@@ -113,6 +117,7 @@ def model_answer(replica: Replica) -> schemas.ModelAnswer:
         metric_specs=created.metrics,
         features=live.types,
         fallback=created.fallback,
+        labels=schemas.LabelRules(**entries.plain(created.labels)),
         counts=counts(replica),
     )
 
@@ -130,8 +135,13 @@ def counts(replica: Replica) -> schemas.Counts:
     )
 
 
-def metrics_answer(replica: Replica, predictions: int) -> schemas.MetricsAnswer:
-    """A model's quality, of which so many predictions were written."""
+def metrics_answer(
+    replica: Replica, predictions: int, unjoined: tuple[int, int]
+) -> schemas.MetricsAnswer:
+    """A model's quality, of which so many predictions were written.
+
+    `unjoined` are the labels that never came, and those that came for no known prediction.
+    """
     live, scores = replica.model, replica.learner.scores
     # A crash forgets the last predictions, not the labels that they have had.
     made = max(predictions, live.monitor.labelled)
@@ -145,35 +155,73 @@ def metrics_answer(replica: Replica, predictions: int) -> schemas.MetricsAnswer:
         predictions=made,
         labelled_share=live.monitor.labelled / made if made else None,
         label_delay_seconds=None if delays is None else schemas.Delays(**delays),
+        label_delay_histogram=[
+            schemas.Bucket(le=bound, count=n) for bound, n in live.monitor.delay_histogram()
+        ],
+        labels=label_counts(live.monitor, unjoined),
+    )
+
+
+def label_counts(monitor: Monitor, unjoined: tuple[int, int]) -> schemas.LabelCounts:
+    """How many labels of each kind a model has had."""
+    expired, dangling = unjoined
+    return schemas.LabelCounts(
+        given=monitor.given,
+        default=monitor.defaults,
+        corrected=monitor.corrected,
+        late=monitor.late,
+        recorded=monitor.recorded,
+        early=monitor.early,
+        dangling=dangling,
+        expired=expired,
     )
 
 
 def prediction_answer(
-    replica: Replica, id: str, found: Remembered, label: Row | None
+    replica: Replica, id: str, found: Remembered, labels: list[Row]
 ) -> schemas.PredictionAnswer:
-    """What was asked and answered, with the entry of the log that labelled it."""
-    example = None if label is None else entries.decode(label.body)
+    """What was asked and answered, with the entries of the log that labelled it."""
+    last = labels[-1] if labels else None
+    entry = None if last is None else entries.decode(last.body)
+    is_label = isinstance(entry, entries.Example | entries.Correction)
     return schemas.PredictionAnswer(
         id=id,
         model=replica.name,
         at=schemas.instant(found.served.at),
         features=found.features,
         answer=schemas.PredictAnswer(**entries.plain(prediction_of(replica.name, id, found))),
-        label=example.label if isinstance(example, entries.Example) else None,
-        labelled=label is not None,
-        feedback_id=label.id if label else None,
-        feedback_offset=label.offset if label else None,
+        label=entry.label if is_label else None,  # type: ignore[union-attr]
+        labelled=last is not None,
+        label_origin=_origin(entry),
+        feedback_id=last.id if last else None,
+        feedback_offset=last.offset if last else None,
     )
+
+
+def _origin(entry: entries.Entry | None) -> Literal["given", "default", "corrected"] | None:
+    """Whose label it is: one that corrects a default is simply given."""
+    if isinstance(entry, entries.Example):
+        return entry.origin
+    if isinstance(entry, entries.Correction):
+        return "corrected" if entry.replaced == "given" else "given"
+    return None
 
 
 def log_entry(row: Row) -> schemas.LogEntry:
     """An entry as the API shows it: what stands in the log, with where and when."""
-    fields = entries.plain(entries.decode(row.body))
+    entry = entries.decode(row.body)
+    fields = entries.plain(entry)
     if row.prediction_id is not None:
         fields["prediction_id"] = row.prediction_id
     fields.pop("kind", None)
     if "offset" in fields:
         fields["example_offset"] = fields.pop("offset")
+    if isinstance(entry, entries.Example | entries.Correction):
+        # What an entry leaves out, being as usual, is told all the same.
+        told = ("origin", "late", "early", "learned", "replaced")
+        fields |= {name: getattr(entry, name) for name in told if hasattr(entry, name)}
+        served = entry.served
+        fields["delay_seconds"] = None if served is None else (row.at - served.at) / 1e6
     return schemas.LogEntry(
         offset=row.offset, kind=row.kind, id=row.id, at=schemas.instant(row.at), **fields
     )

@@ -28,6 +28,29 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class LabelRules(Schema):
+    """What holds of labels that come late, twice, too early or never."""
+
+    wait_seconds: float = Field(
+        604_800.0, gt=0, le=315_360_000, description="After it, a label is late."
+    )
+    default: bool | int | float | str | None = Field(
+        None, description="The label that is learned when none came in time; null is none."
+    )
+    late: Literal["learn", "record", "refuse"] = Field(
+        "learn",
+        description="A label that is late is learned, or scored and not learned, or refused.",
+    )
+    duplicates: Literal["refuse", "first", "correct"] = Field(
+        "refuse",
+        description="A second label is refused, or the first is kept, or the metrics count the "
+        "second from then on.",
+    )
+    early_seconds: float = Field(
+        5.0, ge=0, le=60, description="How long a label waits for its prediction to be made."
+    )
+
+
 class ModelRequest(Schema):
     """A model to be created."""
 
@@ -64,6 +87,10 @@ class ModelRequest(Schema):
         "likely, or an error.",
     )
     description: str = Field("", max_length=10_000, description="For people.")
+    labels: LabelRules = Field(
+        default_factory=LabelRules,
+        description="Rules for labels that come late, twice, too early or never.",
+    )
 
 
 class Counts(Schema):
@@ -97,6 +124,7 @@ class ModelAnswer(ModelBrief):
     metric_specs: list[Any] = Field(description="The metrics' full stored specs.")
     features: dict[str, FeatureType] = Field(description="The schema: declared, or fixed since.")
     fallback: str
+    labels: LabelRules
     counts: Counts
 
 
@@ -125,7 +153,8 @@ class Warned(Schema):
     """Something about an answer that its reader should know."""
 
     code: str = Field(
-        description="`no_answer_yet`, `fallback`, `degraded`, `not_remembered` or `unlearnable`."
+        description="`no_answer_yet`, `fallback`, `degraded`, `not_remembered`, `unlearnable` or "
+        "`first_kept`."
     )
     detail: str
 
@@ -197,6 +226,68 @@ class FeedbackAnswer(Schema):
     warnings: list[Warned] | None = None
 
 
+class PredictBatch(Schema):
+    """Many features to be answered."""
+
+    items: list[PredictRequest]
+
+
+class FeedbackBatch(Schema):
+    """Many labels, to be learned in this order."""
+
+    items: list[FeedbackRequest]
+
+
+class ProblemPlace(Schema):
+    """Where something is wrong, and why."""
+
+    place: str
+    reason: str
+
+
+class Problem(Schema):
+    """Any error: RFC 9457 `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable: what a client should switch on.")
+    detail: str = Field(description="What is wrong, and what to do.")
+    errors: list[ProblemPlace]
+
+
+class PredictBatchAnswer(Schema):
+    """An answer or a problem for each item, in the same order."""
+
+    items: list[PredictAnswer | Problem]
+
+
+class FeedbackBatchAnswer(Schema):
+    """An answer or a problem for each item, in the same order."""
+
+    items: list[FeedbackAnswer | Problem]
+
+
+class LabelCounts(Schema):
+    """How many labels of each kind a model has had."""
+
+    given: int = Field(description="Said by somebody.")
+    default: int = Field(description="Learned because none came in time.")
+    corrected: int = Field(description="Given labels that a second one corrected.")
+    late: int = Field(description="Of the given, those that came after their wait.")
+    recorded: int = Field(description="Scored and not learned.")
+    early: int = Field(description="Came before their prediction, and found it.")
+    dangling: int = Field(description="For no known prediction.")
+    expired: int = Field(description="Predictions whose wait ended without any label.")
+
+
+class Bucket(Schema):
+    """How many labels came within so many seconds; null is all of them."""
+
+    le: float | None
+    count: int
+
+
 class Delays(Schema):
     """How late the newest labels of predictions came, in seconds."""
 
@@ -217,6 +308,8 @@ class MetricsAnswer(Schema):
     predictions: int = Field(description="Predictions served.")
     labelled_share: float | None = Field(description="Of the predictions, those labelled.")
     label_delay_seconds: Delays | None = Field(description="Over the newest 1,000 labels.")
+    label_delay_histogram: list[Bucket] = Field(description="Over all labels of predictions.")
+    labels: LabelCounts
 
 
 class LogEntry(BaseModel):
@@ -247,6 +340,7 @@ class PredictionAnswer(Schema):
     answer: PredictAnswer
     label: bool | int | float | str | None
     labelled: bool
+    label_origin: Literal["given", "default", "corrected"] | None
     feedback_id: str | None
     feedback_offset: int | None
 
@@ -289,21 +383,3 @@ class ReadyAnswer(Schema):
     status: Literal["ready"]
     models: int
     failed: list[str] = Field(description="Models that stopped; the log of operations says why.")
-
-
-class ProblemPlace(Schema):
-    """Where something is wrong, and why."""
-
-    place: str
-    reason: str
-
-
-class Problem(Schema):
-    """Any error: RFC 9457 `application/problem+json`."""
-
-    type: str
-    title: str
-    status: int
-    code: str = Field(description="Stable: what a client should switch on.")
-    detail: str = Field(description="What is wrong, and what to do.")
-    errors: list[ProblemPlace]
