@@ -12,8 +12,9 @@ from app.errors import HeadraceError, Problem, StartRefused, code_of
 
 
 def tree(root: type[HeadraceError] = HeadraceError) -> list[type[HeadraceError]]:
-    """An error class and all below it."""
-    return [root, *(found for child in root.__subclasses__() for found in tree(child))]
+    """An error class of the service and all below it; the client has one of its own."""
+    below = [child for child in root.__subclasses__() if child.__module__ == errors.__name__]
+    return [root, *(found for child in below for found in tree(child))]
 
 
 SERVED = [error for error in tree() if not issubclass(error, StartRefused)]

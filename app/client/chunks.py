@@ -1,0 +1,173 @@
+"""Many items as lines of JSON: what is sent at once, and what came of each item.
+
+    items ─▶ chunk ─▶ POST, a line each ─▶ a line of the answer for each, in order
+                ▲                               │
+                └── unanswered, 503 or 429 ◀────┘   only these, under the ids that they had
+
+The answer may be cut anywhere. The lines that came stand; the rest is sent again. Every item has an
+id from the start, so what was taken before the cut is taken once.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import length_hint
+from typing import Any, Generic, NamedTuple
+
+import msgspec
+
+from app.client.answers import Feedback, Prediction
+from app.client.calls import Answer, encode, new_id, path_of
+from app.client.failures import PASSING, ServiceUnreachable, Transient, problem, unreadable
+from app.errors import HeadraceError
+
+ITEMS_MAX = 1_000
+"""How many items are sent at once, unless told otherwise."""
+
+BYTES_MAX = 1_048_576
+"""How large a chunk grows before it is sent. A larger item is sent alone."""
+
+HEADERS = {"content-type": "application/x-ndjson", "accept": "application/x-ndjson"}
+
+Item = Mapping[str, Any]
+
+
+class Chunk(Generic[Answer]):
+    """Items that are sent at once, and the outcome of each: an answer, an error, or none yet."""
+
+    def __init__(self, batch: "Batch[Answer]") -> None:
+        self.path = batch.path
+        self._batch = batch
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._outcomes: list[Answer | HeadraceError | None] = []
+        self._asked: list[int] = []
+        self._answered = 0
+        self._rest = b""
+
+    def add(self, item: Item) -> bool:
+        """Take an item in, under its id or a new one; whether the chunk is full."""
+        named = item if item.get("id") is not None else {**item, "id": new_id()}
+        line = encode(named) + b"\n"
+        self._lines.append(line)
+        self._outcomes.append(None)
+        self._bytes += len(line)
+        return len(self._lines) >= self._batch.items_max or self._bytes >= BYTES_MAX
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def body(self) -> bytes:
+        """The lines of the items that have no outcome that stands, to be sent now."""
+        self._asked = [n for n, outcome in enumerate(self._outcomes) if _is_open(outcome)]
+        self._answered = 0
+        self._rest = b""
+        return b"".join(self._lines[n] for n in self._asked)
+
+    def read(self, data: bytes) -> None:
+        """Take in a part of the answer, which may end within a line."""
+        # Not `splitlines`: JSON may hold characters that it takes for the end of a line.
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in filter(bytes.strip, lines):
+            self._take(line)
+
+    def end(self) -> None:
+        """The answer is over. Raises `Transient` if there are items to be sent again."""
+        if self._rest.strip():
+            self.read(b"\n")
+        if self._answered < len(self._asked):
+            raise _passing(ServiceUnreachable("The answer ended early. Send the rest again."))
+        for outcome in self._outcomes:
+            if isinstance(outcome, PASSING):
+                raise _passing(outcome)
+
+    def outcomes(self) -> list[Answer | HeadraceError]:
+        """What came of the items, in order, up to the first of which nothing is known."""
+        known: list[Answer | HeadraceError] = []
+        for outcome in self._outcomes:
+            if outcome is None:
+                break
+            known.append(outcome)
+        return known
+
+    def explains(self, failure: HeadraceError) -> bool:
+        """Whether a failure to settle all items is only that of items, whose outcomes tell it."""
+        return isinstance(failure, PASSING) and None not in self._outcomes
+
+    def _take(self, line: bytes) -> None:
+        if self._answered == len(self._asked):
+            raise HeadraceError("More lines were answered than were sent. Update the client.")
+        self._outcomes[self._asked[self._answered]] = self._outcome(line)
+        self._answered += 1
+
+    def _outcome(self, line: bytes) -> Answer | HeadraceError:
+        try:
+            return msgspec.json.decode(line, type=self._batch.answer)
+        except msgspec.DecodeError as unread:
+            try:
+                return problem(line)
+            except msgspec.DecodeError:
+                raise unreadable(unread) from unread
+
+
+class Batch(NamedTuple, Generic[Answer]):
+    """Any number of items for one path, each answered alike."""
+
+    path: str
+    answer: type[Answer]
+    items_max: int
+
+    def chunks(self, items: Iterable[Item]) -> Iterator[Chunk[Answer]]:
+        """The items in chunks; no more than one of them is held."""
+        chunk = Chunk(self)
+        for item in items:
+            if chunk.add(item):
+                yield chunk
+                chunk = Chunk(self)
+        if chunk:
+            yield chunk
+
+    async def chunks_of_any(
+        self, items: Iterable[Item] | AsyncIterable[Item]
+    ) -> AsyncIterator[Chunk[Answer]]:
+        """The same, of items that may have to be awaited."""
+        if not isinstance(items, AsyncIterable):
+            for chunk in self.chunks(items):
+                yield chunk
+            return
+        chunk = Chunk(self)
+        async for item in items:
+            if chunk.add(item):
+                yield chunk
+                chunk = Chunk(self)
+        if chunk:
+            yield chunk
+
+
+def predict(model: str, items_max: int) -> Batch[Prediction]:
+    """Ask for any number of predictions."""
+    return Batch(path_of(model, "predict", "batch"), Prediction, items_max)
+
+
+def feedback(model: str, items_max: int) -> Batch[Feedback]:
+    """Send any number of labels."""
+    return Batch(path_of(model, "feedback", "batch"), Feedback, items_max)
+
+
+@contextmanager
+def bar(items: object, is_shown: bool) -> Iterator[Callable[[int], object]]:
+    """A bar of the progress, if it is wanted: call it with how many items more are done."""
+    if not is_shown:
+        yield lambda done: None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(total=length_hint(items) or None, unit="item") as shown:
+        yield shown.update
+
+
+def _is_open(outcome: object) -> bool:
+    return outcome is None or isinstance(outcome, PASSING)
+
+
+def _passing(error: HeadraceError) -> Transient:
+    return Transient(error, 0.0, is_ambiguous=True)
