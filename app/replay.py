@@ -7,19 +7,21 @@
 
 A safe point is a live model's state kept in memory when its learner broke once, so that a second
 time costs the entries since then and not the whole log. It is an optimisation: without one, or
-where River's state cannot be pickled, the replay begins at the creation.
+where River's state has no form as bytes, the replay begins at the creation.
 """
 
 import logging
-import pickle
 import time
 from threading import Event
 from typing import NamedTuple
 
 from app import entries, log
 from app.database import Database
+from app.entries import Created, LabelRules
 from app.live import Broke, LiveModel
+from app.monitoring import Monitor
 from app.registry import Registered
+from learners.states import StateRefused, dump, load
 
 logger = logging.getLogger(__name__)
 
@@ -93,15 +95,15 @@ def _begin(
 ) -> LiveModel:
     if safe_point is None:
         return LiveModel(registered.created, registered.created_at, dropped)
-    live: LiveModel = pickle.loads(safe_point.state)
+    live: LiveModel = load(safe_point.state, own=(LiveModel, Monitor, Created, LabelRules))
     live.dropped = dropped
     return live
 
 
 def _safe_point(live: LiveModel) -> SafePoint | None:
     try:
-        return SafePoint(live.offset_applied, pickle.dumps(live, protocol=5))
-    except (RecursionError, pickle.PicklingError, TypeError, AttributeError) as error:
+        return SafePoint(live.offset_applied, dump(live))
+    except StateRefused as error:
         logger.warning("model %r has no safe point: %s", live.created.name, error)
         return None
 

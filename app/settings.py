@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.errors import InvalidSettings, Problem
 
 PREFIX = "HEADRACE_"
+ELSEWHERE = frozenset({"HEADRACE_URL"})
+"""Variables that are no settings of the service, and no mistakes: the command line reads them."""
 
 
 class Settings(BaseSettings):
@@ -126,7 +128,7 @@ def load_settings() -> Settings:
 
 def unknown_variables(environment: Iterable[str] | None = None) -> dict[str, str | None]:
     """Variables that look like settings and are none, each with the nearest setting's variable."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | ELSEWHERE
     names = {*os.environ, *dotenv_values(".env")} if environment is None else environment
     strange = sorted(
         name

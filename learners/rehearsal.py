@@ -1,13 +1,12 @@
 """The dry run that every new spec must pass: what a constructor does not check, using it shows.
 
-A throw-away learner predicts on nothing, learns a few examples, predicts, and goes through a
-pickle. It may want numbers, categories or text: several kinds of examples are tried, and one that
-works is enough.
+A throw-away learner predicts on nothing, learns a few examples, predicts, and its state goes
+through bytes. It may want numbers, categories or text: several kinds of examples are tried, and one
+that works is enough.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,6 +15,7 @@ from river import compose
 
 from learners.refusal import InvalidSpec
 from learners.scope import mapped
+from learners.states import dump, load
 
 GENERIC = ("a", "b", "c")
 TEXTS = ("good cheap fast", "bad dear slow", "good slow")
@@ -211,7 +211,7 @@ def rehearse(make: Callable[[], Any], spec: Any, task: str) -> None:
     with mapped("learner", "learning a few examples", advice):
         learner, x = taught(make, spec, task)
     with mapped("learner", "keeping its state", advice):
-        restored = pickle.loads(pickle.dumps(learner))
+        restored = load(dump(learner))
         is_same = repr(answer(restored, x, task)) == repr(answer(learner, x, task))
     if not is_same:
         raise InvalidSpec("learner", "once kept and restored it predicts otherwise", advice=advice)

@@ -84,7 +84,9 @@ class Scoreboard:
         self._score(y, answer)
         self._recent.append((number, y, answer))
 
-    def correct(self, y: Label | None, corrected: Label | None, answer: Answer, number: int) -> None:
+    def correct(
+        self, y: Label | None, corrected: Label | None, answer: Answer, number: int
+    ) -> None:
         """Score the answer of this number on another label; None is no label, and no score."""
         if y is not None:
             self._take_back(y, answer)

@@ -20,10 +20,10 @@ import app
 from app import entries, errors, serving
 from app.api import schemas
 from app.api.errors import STATUS, status_of
-from app.cli import main
+from app.cli import group, main
 from app.errors import HeadraceError, StartRefused, code_of
 from app.jobs import SCHEDULE
-from app.settings import Settings
+from app.settings import ELSEWHERE, Settings
 from learners import catalogue
 from learners.scores import DEFAULTS
 from learners.spec import InvalidSpec, build, complete, complete_metrics
@@ -185,7 +185,7 @@ def test_every_setting_is_documented_with_its_default_and_sentence() -> None:
 
 @EACH_PAGE
 def test_every_variable_that_a_page_names_is_a_setting(page: str) -> None:
-    known = {f"HEADRACE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"HEADRACE_{name.upper()}" for name in Settings.model_fields} | ELSEWHERE
     assert set(re.findall(r"HEADRACE_[A-Z][A-Z_]*", PAGES[page])) <= known
 
 
@@ -321,6 +321,20 @@ def test_every_command_of_headrace_that_a_page_names_exists(page: str) -> None:
     commands = [*code_spans(PAGES[page]), *(text for _, text in blocks(PAGES[page], "sh"))]
     named = {name for text in commands for name in re.findall(r"\bheadrace ([a-z]+)", text)}
     assert named <= main.commands.keys()
+
+
+def test_every_command_and_exit_status_is_documented() -> None:
+    page = PAGES["docs/cli.md"]
+    said = [row[0].strip("`").removeprefix("headrace ") for row in table(page, "command | does")]
+    assert said == list(main.commands)
+    statuses = {int(row[0]) for row in table(page, "exit status | means")}
+    known = {value for name, value in vars(group).items() if name.isupper()}
+    assert statuses == {0, *known}
+    load = {o.opts[0] for o in main.commands["load"].params if isinstance(o, click.Option)}
+    assert {row[0].strip("`") for row in table(page, "option | means")} == load - {
+        "--url",
+        "--json",
+    }
 
 
 @EACH_PAGE

@@ -6,7 +6,6 @@ default for is filled in by the parameter's name, or else by its shape.
 
 import hashlib
 import json
-import pickle
 import random
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from learners.parameters import parameters_of
 from learners.rehearsal import answer, learn
 from learners.shapes import Component, Sequence
 from learners.spec import Task, build, complete
+from learners.states import dump, load
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression", "anomaly")
 
@@ -194,21 +194,21 @@ def _label(signal: float, task: str) -> Any:
     return None if task == "anomaly" else signal
 
 
-WAYS = ("plain", "pickled", "asked", "unasked")
+WAYS = ("plain", "kept", "asked", "unasked")
 SLOW = ("ensemble.", "facto.FFM", "facto.HOFM", "forest.ARF", "anomaly.QuantileFilter")
 
 
 def digest(case: Case, way: str) -> str:
     """What a case's learner answers over the last quarter of a stream, run in one of four ways.
 
-    `plain`; `pickled` in the middle; `asked` much more in between; `unasked` until that quarter.
+    `plain`; `kept` as bytes in the middle; `asked` much more in between; `unasked` until then.
     """
     learner: Any = build(complete(case.spec, case.task, seed=3))
     n = 80 if case.name.startswith(SLOW) else 240
     said = hashlib.sha256()
     for i, (x, y) in enumerate(stream(case.rows, case.task, n)):
-        if way == "pickled" and i == n // 2:
-            learner = pickle.loads(pickle.dumps(learner))
+        if way == "kept" and i == n // 2:
+            learner = load(dump(learner))
         if way == "asked" and i % 7 == 0:
             ask(learner, case, i)
         if way != "unasked" or i >= 3 * n // 4:

@@ -47,7 +47,7 @@ def test_another_hash_seed_answers_the_same(
 
 @pytest.mark.parametrize("way", WAYS[1:])
 @pytest.mark.parametrize("case", CASES)
-def test_neither_a_pickle_nor_predictions_change_later_answers(
+def test_neither_being_kept_as_bytes_nor_predictions_change_later_answers(
     case: Case, way: str, digests: dict[str, dict[str, list[str]]]
 ) -> None:
     plain, *others = digests["here"][case.id]

@@ -8,7 +8,11 @@ from importlib.metadata import version
 import click
 
 from app import __version__
-from app.errors import StartRefused
+from app.cli.calls import feedback, predict
+from app.cli.create import create
+from app.cli.group import REFUSED, Commands
+from app.cli.load import load
+from app.cli.models import delete, learners, log, metrics, models, show
 
 
 def _versions(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -24,7 +28,7 @@ def _versions(context: click.Context, _parameter: click.Parameter, wanted: bool)
     context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -39,14 +43,17 @@ def main() -> None:
     \b
     Examples:
       headrace serve
-      headrace serve --host 0.0.0.0 --port 80
-      HEADRACE_DATABASE_URL=sqlite:////var/lib/headrace.db headrace migrate
+      headrace create wine --from wine.csv --label quality
+      headrace load wine wine.csv --label quality
+      headrace predict wine acidity=0.7 color=red
+      headrace metrics wine
 
-    Settings come from HEADRACE_… variables or a .env file; docs/operations.md lists them.
+    All but serve, migrate and demo talk to the service at --url, or HEADRACE_URL. The settings of
+    serve come from HEADRACE_… variables or a .env file; docs/operations.md lists them.
     """
 
 
-@main.command()
+@main.command(short_help="Serve models over HTTP.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -64,22 +71,21 @@ def serve(host: str, port: int) -> None:
       headrace serve --port 9000
     """
     gc.disable()
-    with _refusals():
-        from app.settings import load_settings, unknown_variables
-        from app.telemetry import configure_logging
+    from app.settings import load_settings, unknown_variables
+    from app.telemetry import configure_logging
 
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        _with_hash_seed(_hash_seed())
-        for name, nearest in unknown_variables().items():
-            hint = f"; did you mean {nearest}?" if nearest else ""
-            click.echo(f"headrace: {name} is no setting, and has no effect{hint}", err=True)
-        from app.server import run
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    _with_hash_seed(_hash_seed())
+    for name, nearest in unknown_variables().items():
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        click.echo(f"headrace: {name} is no setting, and has no effect{hint}", err=True)
+    from app.server import run
 
-        run(settings, host, port)
+    run(settings, host, port)
 
 
-@main.command()
+@main.command(short_help="Bring the database to this schema.")
 def migrate() -> None:
     """Bring the database to this release's schema; `serve` does it too.
 
@@ -87,14 +93,13 @@ def migrate() -> None:
     Example:
       HEADRACE_DATABASE_URL=sqlite:////var/lib/headrace.db headrace migrate
     """
-    with _refusals():
-        _hash_seed()
-        from app.database import SCHEMA
+    _hash_seed()
+    from app.database import SCHEMA
 
-        click.echo(f"The database has schema {SCHEMA}.")
+    click.echo(f"The database has schema {SCHEMA}.")
 
 
-@main.command()
+@main.command(short_help="Drive a service with real streams.")
 @click.option(
     "--flights",
     type=click.IntRange(min=1),
@@ -110,11 +115,32 @@ def demo(flights: int | None) -> None:
       headrace demo
       headrace demo --flights 20000
     """
-    with _refusals():
-        from app.demo import run
+    from app.demo import run
 
-        if not run(flights):
-            sys.exit(1)
+    if not run(flights):
+        sys.exit(REFUSED)
+
+
+@main.command(short_help="Print the completion script of a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script by which a shell completes commands, options and the names of models.
+
+    \b
+    Examples:
+      eval "$(headrace completion bash)"      in ~/.bashrc
+      eval "$(headrace completion zsh)"       in ~/.zshrc
+      headrace completion fish | source       in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    if made is not None:
+        click.echo(made(main, {}, "headrace", "_HEADRACE_COMPLETE").source())
+
+
+for command in (create, models, show, predict, feedback, load, log, metrics, learners, delete):
+    main.add_command(command)
 
 
 def _hash_seed() -> int:
@@ -136,15 +162,3 @@ def _with_hash_seed(seed: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, "-m", "app", *sys.argv[1:]])
-
-
-class _refusals:
-    """Turns a refused start into one readable line and exit status 2."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, StartRefused):
-            click.echo(f"headrace: {error.message}", err=True)
-            sys.exit(2)

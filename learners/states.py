@@ -1,0 +1,202 @@
+"""A learner's state as bytes, and back: pickles that name only what learners are made of.
+
+A pickle is a program: it calls what it names. The one that is read here may name only what stands
+in a list of exact names, each with the object that it stands for:
+
+- the classes that River's modules of learners define, and those of ours;
+- the few of Python's and NumPy's that they are made of, and River's functions that they keep;
+- `getattr`, for the bound methods that they keep, as a function that knows their names.
+
+Dumping leaves out what River carries and never uses: each distribution has a random generator of
+2.5 kB that only its `sample` draws from, which is nine tenths of a tree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import random
+import sys
+from collections.abc import Iterable
+from functools import cache
+from io import BytesIO
+from operator import attrgetter
+from typing import Any
+
+from river import proba
+
+MADE_OF: dict[str, tuple[str, ...]] = {
+    "builtins": ("bool", "dict", "float", "int", "set", "str", "tuple"),
+    "collections": ("Counter", "OrderedDict", "defaultdict", "deque"),
+    "copy": ("deepcopy",),
+    "functools": ("partial",),
+    "numpy": ("array", "dtype", "ndarray", "ones"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.numeric": ("_frombuffer",),
+    "numpy.random._mt19937": ("MT19937",),
+    "numpy.random._pickle": ("__bit_generator_ctor", "__randomstate_ctor"),
+    "operator": ("itemgetter",),
+    "random": ("Random",),
+    "statistics": ("NormalDist",),
+}
+"""What of Python's and NumPy's learners are made of. None of it opens, imports or runs anything."""
+
+NOT_OF_LEARNERS = ("river.checks", "river.datasets", "river.evaluate", "river.stream")
+"""Modules of River's that no learner holds anything of; some open files and addresses."""
+
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "river._river_rust.vectordict": ("euclidean_distance_tuple", "euclidean_distance_dict"),
+    "river.feature_extraction.vectorize": (
+        "strip_accents_unicode",
+        "tokenize_using_regex_pattern",
+    ),
+    "river.forest.online_extra_trees": (
+        "ExtraTrees._detection_mode_all",
+        "ExtraTrees._detection_mode_drop",
+        "ExtraTrees._detection_mode_off",
+    ),
+    "river.naive_bayes.gaussian": ("GaussianNB._make_gaussian",),
+    "river.tree.splitter.ebst_splitter": (
+        "EBSTNode._update_estimator_multivariate",
+        "EBSTNode._update_estimator_univariate",
+    ),
+}
+"""River's functions that learners keep."""
+
+METHODS = frozenset(
+    (
+        "_calc_tau_1",
+        "_calc_tau_2",
+        "_drawn",
+        "_leveraging_bag",
+        "_next_code",
+        "_scale",
+        "_unscale",
+        "clone",
+        "gauss",
+        "lower",
+    )
+)
+"""The bound methods that learners keep."""
+
+GENERATOR = random.Random(0)
+"""What restored distributions draw from, if ever: they carry none of their own."""
+
+
+class StateRefused(Exception):
+    """The bytes are no state of a learner, or the learner has one that bytes cannot hold."""
+
+
+def dump(state: object) -> bytes:
+    """A learner, or what holds one, as bytes.
+
+    Raises
+    ------
+    StateRefused
+        It is nested too deeply, or holds what has no form as bytes.
+
+    Examples
+    --------
+    >>> from river import naive_bayes
+    >>> model = naive_bayes.GaussianNB()
+    >>> for i in range(100):
+    ...     model.learn_one({"a": i % 7, "b": i % 3}, i % 2 == 0)
+    >>> kept = dump(model)
+    >>> len(kept) < 2_500
+    True
+    >>> load(kept).predict_proba_one({"a": 1, "b": 2}) == model.predict_proba_one({"a": 1, "b": 2})
+    True
+
+    """
+    file = BytesIO()
+    try:
+        _Writer(file, protocol=5).dump(state)
+    except (pickle.PicklingError, RecursionError, TypeError, AttributeError) as error:
+        raise StateRefused(f"it cannot be kept: {type(error).__name__}: {error}") from error
+    return file.getvalue()
+
+
+def load(data: bytes, own: Iterable[type] = ()) -> Any:
+    """What was dumped. `own` are classes that may be named besides those of learners.
+
+    Raises
+    ------
+    StateRefused
+        The bytes are damaged, or name what no learner is made of. Nothing of it was called.
+
+    Examples
+    --------
+    >>> load(b"cos\\nsystem\\n(S'true'\\ntR.")
+    Traceback (most recent call last):
+    learners.states.StateRefused: it names os.system, which no learner is made of
+
+    """
+    reader = _Reader(BytesIO(data))
+    reader.own = {(cls.__module__, cls.__qualname__): cls for cls in own}
+    try:
+        return reader.load()
+    except StateRefused:
+        raise
+    except Exception as error:
+        raise StateRefused(f"it is damaged: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        # A panic of River's Rust core is no `Exception`.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise StateRefused(f"it is damaged: {error}") from error
+
+
+class _Writer(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, proba.base.Distribution) or obj.seed is not None:
+            return NotImplemented
+        reduced: Any = obj.__reduce_ex__(5)
+        state = {name: value for name, value in reduced[2].items() if name != "_rng"}
+        return reduced[0], reduced[1], state, None, None, _restore_distribution
+
+
+def _restore_distribution(distribution: Any, state: dict[str, Any]) -> None:
+    distribution.__dict__.update(state, _rng=GENERATOR)
+
+
+class _Reader(pickle.Unpickler):
+    own: dict[tuple[str, str], type]
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = _allowed().get((module, name)) or self.own.get((module, name))
+        if found is None:
+            raise StateRefused(f"it names {module}.{name}, which no learner is made of")
+        return found
+
+
+@cache
+def _allowed() -> dict[tuple[str, str], Any]:
+    """Every name that a state may have, with what it stands for: defined there, by that name."""
+    # Whatever a learner may hold has been imported with these.
+    importlib.import_module("river.api")
+    importlib.import_module("learners.learner")
+    found: dict[tuple[str, str], Any] = {
+        (module, name): attrgetter(name)(importlib.import_module(module))
+        for module, names in (MADE_OF | FUNCTIONS).items()
+        for name in names
+    }
+    for module, contents in list(sys.modules.items()):
+        is_river = module.startswith("river.") and not module.startswith(NOT_OF_LEARNERS)
+        if not is_river and not module.startswith("learners."):
+            continue
+        for member in vars(contents).values():
+            if inspect.isclass(member) and member.__module__ == module:
+                found[module, member.__qualname__] = member
+    found["builtins", "getattr"] = _bound
+    found[__name__, _restore_distribution.__name__] = _restore_distribution
+    return found
+
+
+def _bound(owner: Any, name: str) -> Any:
+    """A bound method, in the place of `getattr`."""
+    cls = owner if isinstance(owner, type) else type(owner)
+    known = _allowed().get((cls.__module__, cls.__qualname__)) is cls
+    if name not in METHODS or not known:
+        raise StateRefused(f"it asks for {cls.__name__}.{name}, which no learner keeps")
+    return getattr(owner, name)

@@ -1,0 +1,149 @@
+"""States: small, exact, and read back only if they name nothing but what learners are made of.
+
+That every learner goes on from its state to the last bit is held by `test_exactness.py`.
+"""
+
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from river import datasets, forest, proba, stats
+from river.utils import VectorDict
+
+from app.entries import Created
+from app.live import LiveModel
+from learners.learner import Learner
+from learners.rehearsal import learn
+from learners.spec import build, complete
+from learners.states import StateRefused, dump, load
+from tests.learners.roster import stream
+
+
+class Runs:
+    """Runs a command when it is read by a plain unpickler."""
+
+    def __init__(self, call: Any, *args: Any) -> None:
+        self.call, self.args = call, args
+
+    def __reduce__(self) -> Any:
+        return self.call, self.args
+
+
+def taught(spec: Any, n: int = 300) -> Any:
+    """A learner that learned a stream of numbers."""
+    learner: Any = build(complete(spec, "binary", seed=1))
+    for x, y in stream("numbers", "binary", n):
+        learn(learner, x, y, "binary")
+    return learner
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        b"cos\nsystem\n(S'touch {mark}'\ntR.",
+        b"cposix\nsystem\n(S'touch {mark}'\ntR.",
+        # Protocol 4 takes dots in a name as steps, and River's modules have imported much.
+        b"\x80\x04\x8c\x13river.datasets.base\x8c\tos.system\x93\x8c{size}touch {mark}\x85R.",
+        b'cbuiltins\neval\n(S\'open("{mark}", "w")\'\ntR.',
+        b"cbuiltins\n__import__\n(S'os'\ntR.",
+        b"csubprocess\nPopen\n(S'touch {mark}'\ntR.",
+        b"cfunctools\npartial\n(cos\nsystem\nS'touch {mark}'\ntR.",
+        b"ccopy\ndeepcopy\n(cos\nsystem\ntR.",
+        b"cbuiltins\ngetattr\n(cos\nS'system'\ntR.",
+        b"cbuiltins\ngetattr\n(cbuiltins\nstr\nS'format'\ntR.",
+        b"cbuiltins\ngetattr\n(cbuiltins\ndict\nS'__class__'\ntR.",
+        b"criver.stats.mean\nMean.__init__.__globals__\n.",
+        b"criver.datasets.base\nRemoteDataset\n.",
+        b"clearners.spec\ncomplete\n.",
+        b"clearners.states\nload\n.",
+        b"cnumpy\nload\n(S'{mark}'\ntR.",
+        b"cnumpy._core.multiarray\nfromfile\n(S'{mark}'\ntR.",
+        b"ccopyreg\n_reconstructor\n(cbuiltins\nobject\ncbuiltins\nobject\nNtR.",
+    ],
+)
+def test_what_names_anything_else_is_refused_and_nothing_of_it_runs(
+    evil: bytes, tmp_path: Path
+) -> None:
+    mark = str(tmp_path / "mark")
+    body = evil.replace(b"{size}", bytes([len(f"touch {mark}")])).replace(b"{mark}", mark.encode())
+    with pytest.raises(StateRefused):
+        load(body)
+    assert not os.path.exists(mark)
+
+
+@pytest.mark.parametrize("call", [os.system, os.popen, eval, exec, pickle.loads, __import__])
+def test_a_call_inside_a_learners_state_is_refused(call: Any) -> None:
+    learner = taught("naive_bayes.GaussianNB")
+    learner.hidden = Runs(call, "1")
+    with pytest.raises(StateRefused, match="which no learner is made of"):
+        load(pickle.dumps(learner))
+
+
+def test_a_data_set_is_no_part_of_a_learner() -> None:
+    with pytest.raises(StateRefused, match="Phishing"):
+        load(pickle.dumps({"learner": stats.Mean(), "rows": datasets.Phishing()}))
+
+
+def test_a_class_of_the_service_is_read_only_where_it_is_said_to_be_one() -> None:
+    spec = complete("naive_bayes.GaussianNB", "binary", seed=1)
+    created = Created("m", "binary", spec, [], {}, "prior", "")
+    kept = dump(created)
+    with pytest.raises(StateRefused, match=r"app\.entries\.Created"):
+        load(kept)
+    with pytest.raises(StateRefused, match=r"app\.entries\.Created"):
+        load(kept, own=(LiveModel,))
+
+
+def test_damaged_bytes_are_refused_or_harmless() -> None:
+    """Whatever a bit does, no other exception leaves."""
+    whole = dump(Learner(complete("forest.ARFClassifier", "binary", seed=1), "binary", []))
+    chance = random.Random(5)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        try:
+            load(bytes(damaged))
+        except StateRefused:
+            refused += 1
+    assert refused > 50
+    for end in (0, 1, 10, len(whole) // 2, len(whole) - 1):
+        with pytest.raises(StateRefused):
+            load(whole[:end])
+
+
+def test_a_panic_of_rivers_rust_core_is_a_refusal() -> None:
+    weights: Any = VectorDict({"a": 1.0})
+    assert load(dump(weights)).to_dict() == {"a": 1.0}
+    with pytest.raises(StateRefused, match="damaged"):
+        load(b"criver._river_rust.stats\nRsQuantile\n(S'x'\ntR.")
+
+
+def test_what_no_bytes_can_hold_is_refused() -> None:
+    deep: Any = None
+    for _ in range(100_000):
+        deep = [deep]
+    for state in (deep, lambda: None, open(os.devnull)):
+        with pytest.raises(StateRefused, match="cannot be kept"):
+            dump(state)
+        if hasattr(state, "close"):
+            state.close()
+    while deep:
+        deep = deep.pop()
+
+
+def test_a_forest_is_a_tenth_of_its_pickle() -> None:
+    learner = taught({"forest.ARFClassifier": {"n_models": 5}}, 1_000)
+    assert isinstance(learner, forest.ARFClassifier)
+    assert len(dump(learner)) < len(pickle.dumps(learner)) / 8
+
+
+def test_distributions_that_are_seeded_keep_their_generator() -> None:
+    seeded: Any = proba.Gaussian(seed=3)  # type: ignore[no-untyped-call]
+    for value in (1.0, 2.0, 4.0):
+        seeded.update(value)
+    kept = load(dump(seeded))
+    assert [kept.sample() for _ in range(3)] == [seeded.sample() for _ in range(3)]
