@@ -1,7 +1,8 @@
 """The HTTP server: uvicorn, with the limits that it leaves open.
 
 A connection over the limit is answered 503 with `Retry-After` and closed; one that says nothing, or
-whose request head never ends, is closed in time; a request head over 64 KiB is answered 431.
+whose request head never ends, is closed in time; a request head over 64 KiB is answered 431. An
+offer to speak another protocol (some clients offer HTTP/2 by default) is passed over.
 """
 
 import asyncio
@@ -62,6 +63,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         cycle = self.cycle
+        is_head = self._head_bytes == 0 and (cycle is None or cycle.response_complete)
+        if is_head and b"pgrade" in data:
+            data = _without_upgrade(data)
         self._head_bytes += len(data)
         super().data_received(data)
         if self.cycle is not cycle or (cycle is not None and not cycle.response_complete):
@@ -95,6 +99,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: HeadraceError) -> None:
         self._is_refused = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            # A request is being answered: its answer ends here, and nothing can stand in its midst.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
         status, headers, body = render(error)
         lines = [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join(
@@ -111,6 +123,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The beginning of a request without the offer to speak another protocol.
+
+    The parser would take all that follows such a head for that protocol, and with it the body.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    if not end:
+        return data
+    first, *lines = head.split(b"\r\n")
+    kept = [first]
+    for line in lines:
+        name, _, value = line.partition(b":")
+        name = name.strip().lower()
+        if name == b"connection":
+            tokens = [token.strip() for token in value.split(b",")]
+            left = [t for t in tokens if t.lower() not in (b"upgrade", b"http2-settings")]
+            line = b"connection: " + b", ".join(left) if left else b""
+        if line and name not in (b"upgrade", b"http2-settings"):
+            kept.append(line)
+    return b"\r\n".join(kept) + end + rest
 
 
 def _head_too_large() -> HeadTooLarge:
