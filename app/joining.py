@@ -286,8 +286,6 @@ class Joining:
                 if following is not None:
                     return await self._log.append(following)
             except AlreadyLabelled:
-                pass
-            finally:
                 self._settle(replica, [item], [])
         raise Overloaded(
             f"Too many labels of the prediction {prediction_id!r} come at once. Send it again."

@@ -59,6 +59,8 @@ class LiveModel:
         self.types: dict[str, FeatureType] = dict(created.features)
         self.monitor = Monitor(created.task)
         self.features_max, self.words_max = widest(created.learner)
+        # What an example is scored on where its last correction, being unlearnable, was not.
+        self._scored_on: dict[int, Label | None] = {}
         self.learner: Learner | None = Learner(created.learner, created.task, created.metrics)
 
     def reply(self, features: Features) -> Reply:
@@ -78,6 +80,8 @@ class LiveModel:
             raise RuntimeError(f"offset {offset} was applied after {self.offset_applied}")
         if isinstance(entry, Example | Correction) and offset in self.dropped:
             self.monitor.unlearnable += 1
+            if isinstance(entry, Correction):
+                self._scored_on.setdefault(entry.offset, entry.previous)
         elif isinstance(entry, Example):
             self._learn(offset, entry, at)
         elif isinstance(entry, Correction):
@@ -110,11 +114,14 @@ class LiveModel:
         answer = _answer_of(correction.served)
         try:
             if correction.offset not in self.dropped:
-                learner.rescore(correction.previous, y, answer, correction.offset)
+                previous = self._scored_on.pop(correction.offset, correction.previous)
+                learner.rescore(previous, y, answer, correction.offset)
             if features is not None:
                 learner.learn(features if learner.keeps_null else without_missing(features), y)
         except LearnerBroke as error:
             raise self._broke(offset, error, features or {}) from error
+        if features is not None and not features.keys() <= self.types.keys():
+            self._fix_types(features)
         self.monitor.correct(correction, at)
 
     def _unbroken(self) -> Learner:

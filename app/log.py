@@ -143,7 +143,7 @@ class Log:
         """
         try:
             async with asyncio.timeout(self._seconds_max):
-                while waits and len(self._queue) > self._queue_max // 2:
+                while waits and self._is_crowded(len(drafts)):
                     self._drained.clear()
                     await self._drained.wait()
         except TimeoutError:
@@ -155,6 +155,11 @@ class Log:
         self._queue.extend((draft, waiting) for draft in drafts)
         self._filled.set()
         return waiting.future
+
+    def _is_crowded(self, count: int) -> bool:
+        """Whether so many drafts would leave less than half of the room, or have none."""
+        waiting = len(self._queue)
+        return waiting > self._queue_max // 2 or 0 < waiting > self._queue_max - count
 
     async def durable(self, future: asyncio.Future[list[Outcome]]) -> list[Outcome]:
         """Each draft's outcome, in their order; `LogUnavailable` if they take too long."""

@@ -68,6 +68,8 @@ class Monitor:
             self.given += 1
             self.labelled += 1
             self._observe_delay(served, at)
+            # A default that was right is learned already.
+            self.recorded += correction.features is None and label != correction.previous
         else:
             self.corrected += 1
         if label is None:

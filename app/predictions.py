@@ -100,6 +100,7 @@ class Predictions:
         self._dangling: Counter[int] = Counter()
         self._bytes = 0
         self._awaited: dict[Key, list[asyncio.Future[None]]] = {}
+        self._awaiting = 0
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -159,9 +160,16 @@ class Predictions:
 
         Only so many labels wait at once: those that never find one must not keep out the others.
         """
-        key, deadline = (model_id, id), time.monotonic() + seconds
-        if len(self._awaited) >= self._awaited_max:
+        if self._awaiting >= self._awaited_max:
             return None
+        self._awaiting += 1
+        try:
+            return await self._find_soon(model_id, id, seconds)
+        finally:
+            self._awaiting -= 1
+
+    async def _find_soon(self, model_id: int, id: str, seconds: float) -> Remembered | None:
+        key, deadline = (model_id, id), time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._awaited.setdefault(key, []).append(future)
@@ -247,14 +255,13 @@ class Predictions:
             {"model_id": model_id, "id": id, "settled": False, **held._asdict()}
             for (model_id, id), held in writing.items()
         ]
-        dangling, self._dangling = self._dangling, Counter()
+        dangling = Counter(self._dangling)
         try:
             before = self._clock() - self._keep_us
             await self._database.write(
                 lambda connection: _insert(connection, rows, before, dangling)
             )
         except LogUnavailable:
-            self._dangling.update(dangling)
             if self._writer is None:
                 logger.error(
                     "%d predictions were not written before the stop", len(self._unwritten)
@@ -264,6 +271,7 @@ class Predictions:
             else:
                 await asyncio.sleep(10 * self._pause_seconds)
         else:
+            self._dangling = self._dangling - dangling
             for key, held in writing.items():
                 if self._unwritten.get(key) is held:
                     del self._unwritten[key]
@@ -327,7 +335,8 @@ def _count_labels(
 
 def _settle(connection: Connection, keys: list[Key], unlabelled: list[Key]) -> None:
     expired: Counter[int] = Counter()
-    for counted, some in ((False, keys), (True, unlabelled)):
+    # These first: among the keys they would be settled, and not counted.
+    for counted, some in ((True, unlabelled), (False, keys)):
         for model_id in sorted({key[0] for key in some}):
             query = sa.update(predictions).where(
                 predictions.c.model_id == model_id,

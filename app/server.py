@@ -12,11 +12,13 @@ import resource
 import socket
 import sys
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.errors import TITLES, render
+from app.api.streams import Connection
 from app.errors import AddressTaken, BadRequest, HeadraceError, HeadTooLarge, Overloaded
 from app.settings import Settings
 
@@ -39,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_refused = False
+        self._stream: Connection | None = None
         super().connection_made(transport)
         if len(self.connections) > 2 * self.connections_max:
             transport.abort()
@@ -83,6 +86,16 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(_head_too_large())
                 raise ValueError("the head is too large")
         super().on_headers_complete()
+        self._stream = None
+        scope: Any = self.scope
+        if scope["path"].endswith("/batch"):
+            scope["headrace.connection"] = self._stream = Connection(self.transport.abort)
+
+    def shutdown(self) -> None:
+        """The server stops: a stream ends behind what was read of it, and is answered that far."""
+        if self._stream is not None:
+            self._stream.stopping.set()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as every other error is answered."""

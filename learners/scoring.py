@@ -88,10 +88,11 @@ class Scoreboard:
         self, y: Label | None, corrected: Label | None, answer: Answer, number: int
     ) -> None:
         """Score the answer of this number on another label; None is no label, and no score."""
-        if y is not None:
-            self._take_back(y, answer)
+        # In this order, because some of River's metrics cannot take back the only answer.
         if corrected is not None:
             self._score(corrected, answer)
+        if y is not None:
+            self._take_back(y, answer)
         place = next((i for i, scored in enumerate(self._recent) if scored[0] == number), None)
         if place is not None and corrected is not None:
             self._recent[place] = (number, corrected, answer)
@@ -118,7 +119,7 @@ class Scoreboard:
             pair = y, prediction
             self._uncounted[pair] = self._uncounted.get(pair, 0) - 1
         for metric in self._on_labels:
-            metric.revert(y, prediction)
+            _revert(metric, y, prediction)
         if shares != {}:
             for metric in self._on_shares:
                 metric.revert(y, prediction if shares is None else shares)
@@ -265,11 +266,21 @@ def _share(metric: Any, matrix: Any) -> None:
             _share(part, matrix)
 
 
+def _revert(metric: Any, y: Any, prediction: Any) -> None:
+    """Take an answer back; of River's own RMSLE as it was counted, by the logarithms."""
+    if type(metric) is metrics.RMSLE:
+        y, prediction = math.log(y + 1), math.log(prediction + 1)
+    metric.revert(y, prediction)
+
+
 def _name(metric: Any) -> str:
     return metric.name if isinstance(metric, Curve | Loss) else type(metric).__name__
 
 
 def _figure(metric: Any) -> float | None:
+    found = metric.get()
+    # The root of a mean that corrections brought a rounding error below zero.
+    found = found.real if isinstance(found, complex) else found
     # River's area under a curve without area is -0.0; adding zero takes the sign off.
-    value = float(metric.get()) + 0.0
+    value = float(found) + 0.0
     return value if math.isfinite(value) else None

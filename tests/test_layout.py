@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.demo", "app.server", "app.jobs", "app.api.hot", "app.api.models", "app.api.learners"),
     ("app.api.health", "app.progress"),
     ("app.api.schemas", "app.api.bounds", "app.api.streams"),
-    ("app.api.deps", "app.api.bodies", "app.api.errors"),
+    ("app.api.deps", "app.api.bodies", "app.api.errors", "app.api.room"),
     ("app.serving",),
     ("app.joining",),
     ("app.rules", "app.runtime"),

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import render
-from app.errors import BodyTooLarge, BodyTooSlow, HeadraceError, Overloaded
+from app.api.room import Room
+from app.errors import BadRequest, BodyTooLarge, BodyTooSlow, HeadraceError, Overloaded
 from app.settings import Settings
 
 STREAMS = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl")
@@ -23,14 +24,13 @@ ALIVE = "/healthz"
 class Bounds:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, room: Room) -> None:
         self._app = app
+        self._room = room
         self._requests_max = settings.requests_max
         self._body_bytes_max = settings.body_bytes_max
         self._body_seconds_max = settings.body_seconds_max
-        self._bodies_bytes_max = settings.bodies_bytes_max
         self._requests = 0
-        self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,7 +41,9 @@ class Bounds:
         try:
             try:
                 self._check_requests(scope)
-                if not is_stream(scope):
+                if is_stream(scope):
+                    _check_chunks(scope)
+                else:
                     body = await self._bounded(scope, receive)
                     held = len(body)
                     receive = _replay(body, receive)
@@ -52,7 +54,7 @@ class Bounds:
                 await self._app(scope, receive, send)
         finally:
             self._requests -= 1
-            self._bytes -= held
+            self._room.give(held)
 
     def _check_requests(self, scope: Scope) -> None:
         if self._requests > self._requests_max and scope["path"] != ALIVE:
@@ -82,14 +84,14 @@ class Bounds:
                 if message["type"] == "http.disconnect":
                     raise BodyTooSlow("The connection ended before the body did. Send it again.")
                 chunk = message.get("body", b"")
+                self._check(size + len(chunk))
+                self._room.take(len(chunk))
                 size += len(chunk)
-                self._bytes += len(chunk)
-                self._check(size)
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return b"".join(chunks)
         except BaseException:
-            self._bytes -= size
+            self._room.give(size)
             raise
 
     def _check(self, size: int) -> None:
@@ -97,11 +99,6 @@ class Bounds:
             raise BodyTooLarge(
                 f"The body is over {self._body_bytes_max:,} bytes. Send less at once, or raise "
                 "HEADRACE_BODY_BYTES_MAX."
-            )
-        if self._bytes > self._bodies_bytes_max:
-            raise Overloaded(
-                "The bodies being worked on are as large together as they may be. Send it again "
-                "after the time that Retry-After says."
             )
 
 
@@ -111,6 +108,14 @@ def is_stream(scope: Scope) -> bool:
         return False
     types = [value for name, value in scope["headers"] if name == b"content-type"]
     return bool(types) and types[0].partition(b";")[0].strip().lower() in STREAMS
+
+
+def _check_chunks(scope: Scope) -> None:
+    if scope["http_version"] == "1.0":
+        raise BadRequest(
+            "The answer to a stream comes in chunks, which HTTP/1.0 does not know. Send it by "
+            "HTTP/1.1, or as one JSON body."
+        )
 
 
 def _take_as_json(scope: Scope) -> None:

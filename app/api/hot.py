@@ -4,6 +4,7 @@ A route of this kind stands in the same table, has the same path, errors and Ope
 only FastAPI's own work on request and answer is left out, which is two thirds of a small call.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from app.api import schemas
 from app.api.bodies import decode, decode_item, decode_items, encode
 from app.api.bounds import answer, is_stream
 from app.api.errors import internal
-from app.api.streams import Answers, Line, shown, stream
+from app.api.streams import Answers, Connection, Held, Line, shown, stream
 from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest
 from app.errors import HeadraceError, TooManyItems
 from app.joining import Patience
@@ -66,11 +67,16 @@ async def feedback_batch(serving: Serving, model: str, body: bytes) -> dict[str,
 
 
 def predict_stream(serving: Serving, model: str) -> Callable[[list[Line]], Awaitable[Any]]:
-    """What takes the parts of a stream of features in."""
+    """What takes the parts of a stream of features in, one after the other.
+
+    Of two lines of one id the first is to stand, so no part may overtake the one before it.
+    """
 
     async def take(lines: list[Line]) -> Awaitable[Answers]:
         requests = [_item(line, _predict_decoder) for line in lines]
-        return serving.predict_many(model, requests)
+        answers: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        answers.set_result(await serving.predict_many(model, requests))
+        return answers
 
     return take
 
@@ -190,6 +196,9 @@ def _either(plain: ASGIApp, streams: Callable[[Serving, str], Any]) -> ASGIApp:
         except HeadraceError as error:
             await answer(send, error, close=True)
         else:
-            await stream(receive, send, serving.settings, streams(serving, model))
+            connection = scope.get("headrace.connection") or Connection()
+            state = scope["app"].state
+            held = Held(connection, serving.settings, state.room, state.work)
+            await stream(receive, send, held, streams(serving, model))
 
     return app

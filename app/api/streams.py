@@ -11,13 +11,14 @@ both sides for ever; so answers that are not fetched wait in a temporary file, u
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from app.api.bodies import encode
 from app.api.errors import internal, problem_of
-from app.errors import BodyTooLarge, BodyTooSlow, HeadraceError, Internal
+from app.api.room import Room
+from app.errors import BodyTooLarge, BodyTooSlow, HeadraceError, Internal, Overloaded
 from app.settings import Settings
 
 PART_LINES = 256
@@ -38,23 +39,54 @@ Take = Callable[[list[Line]], Awaitable[Awaitable[Answers]]]
 
 
 class Gone(Exception):
-    """The client left before its stream ended."""
+    """The client left before its stream ended, or was left because nothing was heard of it."""
 
 
-async def stream(receive: Receive, send: Send, settings: Settings, take: Take) -> None:
-    """Answer a stream line by line. What was taken in when the client leaves is finished."""
-    outbox = Outbox(send, settings.stream_answers_bytes_max)
+class Connection:
+    """What a stream knows of its connection: that it is about to end, and how to cut it."""
+
+    def __init__(self, abort: Callable[[], None] = lambda: None) -> None:
+        self.stopping = asyncio.Event()
+        self.abort = abort
+
+
+class Held(NamedTuple):
+    """What a stream holds beside its lines: its connection, the limits, and what all share.
+
+    That is the `room` for lines whose end has not come, and the room for those being worked on.
+    These are two: what is worked on ends by itself, whatever waits for the ends of lines.
+    """
+
+    connection: Connection
+    settings: Settings
+    room: Room
+    work: Room
+
+
+async def stream(receive: Receive, send: Send, held: Held, take: Take) -> None:
+    """Answer a stream line by line. What was taken in when the client leaves is finished.
+
+    When the server is about to stop, the stream ends behind the last whole line that was read.
+    """
+    pulse = Pulse(held.settings.body_seconds_max)
+    outbox = Outbox(send, held.settings.stream_answers_bytes_max)
     parts: asyncio.Queue[asyncio.Task[Answers] | None] = asyncio.Queue(PARTS_MAX)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(outbox.run())
-        tasks.create_task(_answer(parts, outbox))
-        try:
-            async for lines in parts_of(receive, settings):
-                answers = await _answers(take(lines), len(lines))
-                await parts.put(tasks.create_task(answers))
-        except Gone:
-            pass
-        await parts.put(None)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(outbox.run(pulse))
+            tasks.create_task(_answer(parts, outbox))
+            try:
+                async for lines in parts_of(receive, held, pulse):
+                    size = sum(len(line) for line in lines if isinstance(line, bytes))
+                    await held.work.wait(size)
+                    task = tasks.create_task(await _answers(take(lines), len(lines)))
+                    task.add_done_callback(lambda _, size=size: held.work.give(size))  # type: ignore[misc]
+                    await parts.put(pulse.owe(task))
+            except Gone:
+                pass
+            await parts.put(None)
+    except* Gone:
+        held.connection.abort()
 
 
 async def _answers(
@@ -79,45 +111,133 @@ async def _answers(
         return answered(None, internal(bug))
 
 
-async def parts_of(receive: Receive, settings: Settings) -> AsyncIterator[list[Line]]:
+class Pulse:
+    """When a client was last heard of, and whether it is the client whose turn it is.
+
+    It is heard of when it sends, when it fetches, and when an answer is made that it waited for.
+    """
+
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
+        self._owed: set[asyncio.Task[Answers]] = set()
+        self._at = asyncio.get_running_loop().time()
+
+    def beat(self) -> None:
+        """It was heard of."""
+        self._at = asyncio.get_running_loop().time()
+
+    def owe(self, task: asyncio.Task[Answers]) -> asyncio.Task[Answers]:
+        """Until the task is done, it is not the client who is slow."""
+        self._owed.add(task)
+        task.add_done_callback(self._pay)
+        return task
+
+    async def wait(self, *futures: asyncio.Future[Any]) -> None:
+        """Wait for the first of these. Raises `TimeoutError` if the client is silent too long."""
+        while True:
+            left = self._at + self._seconds_max - asyncio.get_running_loop().time()
+            if left <= 0 and not self._owed:
+                raise TimeoutError
+            pause = left if left > 0 else self._seconds_max
+            done, _ = await asyncio.wait(
+                futures, timeout=pause, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+
+    def _pay(self, task: asyncio.Task[Answers]) -> None:
+        self._owed.discard(task)
+        self.beat()
+
+
+async def _next(receive: Receive, held: Held, pulse: Pulse) -> Message | None:
+    """What comes next, or None if the server is about to stop. May raise `TimeoutError`."""
+    receiving = asyncio.ensure_future(receive())
+    stopping = asyncio.ensure_future(held.connection.stopping.wait())
+    try:
+        await pulse.wait(receiving, stopping)
+        return receiving.result() if receiving.done() else None
+    finally:
+        receiving.cancel()
+        stopping.cancel()
+
+
+async def parts_of(receive: Receive, held: Held, pulse: Pulse) -> AsyncIterator[list[Line]]:
     """A body's lines, some at a time, as soon as there are any; blank ones are passed over.
 
-    A line that is too long stands there as its error. Raises `Gone` if the client leaves.
+    A line that is too long stands there as its error; where no more can be read, so does the
+    reason. Raises `Gone` if the client leaves.
     """
-    rest, is_skipping, more = b"", False, True
-    while more:
-        try:
-            async with asyncio.timeout(settings.body_seconds_max):
-                message = await receive()
-        except TimeoutError:
-            yield [
-                BodyTooSlow(
-                    f"Nothing came for {settings.body_seconds_max:g} s, and the stream was ended. "
-                    "Send what is left, with the same ids."
-                )
-            ]
-            return
-        if message["type"] == "http.disconnect":
-            raise Gone
-        more = message.get("more_body", False)
-        first, *others = (rest + message.get("body", b"")).split(b"\n")
+    unfinished = Unfinished(held.settings.stream_line_bytes_max, held.room)
+    more = True
+    try:
+        while more:
+            message = await _next(receive, held, pulse)
+            if message is None:
+                return
+            if message["type"] == "http.disconnect":
+                raise Gone
+            pulse.beat()
+            more = message.get("more_body", False)
+            lines = unfinished.lines(message.get("body", b""), more)
+            for begin in range(0, len(lines), PART_LINES):
+                yield lines[begin : begin + PART_LINES]
+    except TimeoutError:
+        seconds = held.settings.body_seconds_max
+        text = f"Nothing came for {seconds:g} s, and the stream was ended. Send what is left, "
+        yield [BodyTooSlow(f"{text}with the same ids.")]
+    except Overloaded as error:
+        yield [error]
+    finally:
+        unfinished.clear()
+
+
+class Unfinished:
+    """The line whose end has not come yet. Of one that is too long nothing is held."""
+
+    def __init__(self, bytes_max: int, room: Room) -> None:
+        self._bytes_max = bytes_max
+        self._room = room
+        self._held = bytearray()
+        self._size = 0
+
+    def lines(self, data: bytes, more: bool) -> list[Line]:
+        """The lines that end in this data, or with it. May raise `Overloaded`."""
+        *ended, last = data.split(b"\n")
+        if not more:
+            ended.append(last)
+            last = b""
         lines: list[Line] = []
-        for line, ended in zip((first, *others), [True] * len(others) + [not more], strict=True):
-            if not ended:
-                # Of a line that is too long nothing is held: its end is waited for.
-                is_skipping = is_skipping or len(line) > settings.stream_line_bytes_max
-                rest = b"" if is_skipping else line
-            elif is_skipping or len(line) > settings.stream_line_bytes_max:
-                is_skipping = False
-                lines.append(_too_long(settings))
-            elif line.strip():
-                lines.append(line)
-        for begin in range(0, len(lines), PART_LINES):
-            yield lines[begin : begin + PART_LINES]
+        for line in ended:
+            if self._size + len(line) > self._bytes_max:
+                lines.append(_too_long(self._bytes_max))
+            elif (whole := bytes(self._held) + line if self._held else line).strip():
+                lines.append(whole)
+            self.clear()
+        self._size += len(last)
+        if self._size > self._bytes_max:
+            self._let_go()
+        elif last:
+            self._room.take(len(last))
+            self._held += last
+        return lines
+
+    def clear(self) -> None:
+        """The line has ended."""
+        self._let_go()
+        self._size = 0
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._room.give(len(self._held))
+            self._held.clear()
 
 
 class Outbox:
-    """Answers on their way to a client, in order; what it does not fetch waits in a file."""
+    """Answers on their way to a client, in order; what it does not fetch waits in a file.
+
+    The file is written round and round, so that it grows no larger than what waits may.
+    """
 
     def __init__(self, send: Send, bytes_max: int) -> None:
         self._send = send
@@ -129,36 +249,58 @@ class Outbox:
 
     async def put(self, data: bytes) -> None:
         """Add answers; wait while too many are not fetched."""
-        while self._put_at - self._taken_at > self._bytes_max:
-            self._changed.clear()
-            await self._changed.wait()
-        self._file.seek(self._put_at)
-        self._file.write(data)
-        self._put_at += len(data)
-        self._changed.set()
+        left = memoryview(data)
+        while left:
+            room = self._bytes_max - (self._put_at - self._taken_at)
+            if room > 0:
+                place = self._put_at % self._bytes_max
+                size = min(room, self._bytes_max - place, len(left))
+                self._file.seek(place)
+                self._file.write(left[:size])
+                self._put_at += size
+                left = left[size:]
+                self._changed.set()
+            else:
+                await self._change()
 
     def close(self) -> None:
         """Nothing more is put."""
         self._is_closed = True
         self._changed.set()
 
-    async def run(self) -> None:
-        """Send what is put until the end of it."""
+    async def run(self, pulse: Pulse) -> None:
+        """Send what is put until the end of it. Raises `Gone` if the client does not fetch it."""
         headers = [(b"content-type", b"application/x-ndjson")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         with self._file:
+            # Not before there is something to say: a client may wait to be told to go on (100).
+            while not self._put_at and not self._is_closed:
+                await self._change()
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             while True:
                 data = self._take()
                 if data:
-                    await self._send(
-                        {"type": "http.response.body", "body": data, "more_body": True}
-                    )
+                    message = {"type": "http.response.body", "body": data, "more_body": True}
+                    await self._fetched(message, pulse)
                 elif self._is_closed:
                     await self._send({"type": "http.response.body", "body": b""})
                     return
                 else:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self._change()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _fetched(self, message: Message, pulse: Pulse) -> None:
+        sending = asyncio.ensure_future(self._send(message))
+        try:
+            await pulse.wait(sending)
+            sending.result()
+            pulse.beat()
+        except TimeoutError:
+            raise Gone from None
+        finally:
+            sending.cancel()
 
     def _take(self) -> bytes:
         if self._taken_at == self._put_at:
@@ -166,8 +308,10 @@ class Outbox:
             self._file.truncate()
             self._taken_at = self._put_at = 0
             return b""
-        self._file.seek(self._taken_at)
-        data: bytes = self._file.read(min(SEND_BYTES, self._put_at - self._taken_at))
+        place = self._taken_at % self._bytes_max
+        size = min(SEND_BYTES, self._put_at - self._taken_at, self._bytes_max - place)
+        self._file.seek(place)
+        data: bytes = self._file.read(size)
         self._taken_at += len(data)
         self._changed.set()
         return data
@@ -186,8 +330,8 @@ def shown(answer: object) -> object:
     return problem_of(answer) if isinstance(answer, HeadraceError) else answer
 
 
-def _too_long(settings: Settings) -> BodyTooLarge:
+def _too_long(bytes_max: int) -> BodyTooLarge:
     return BodyTooLarge(
-        f"The line is over {settings.stream_line_bytes_max:,} bytes. Send less in one, or raise "
+        f"The line is over {bytes_max:,} bytes. Send less in one, or raise "
         "HEADRACE_STREAM_LINE_BYTES_MAX."
     )
