@@ -45,6 +45,12 @@ EXPIRE_CHUNK = 5_000
 WRITE_CHUNK = 2_000
 """How many predictions are written in one transaction: feedback waits for no more than that."""
 
+HELD_BYTES = 500
+"""What a prediction in memory takes besides its body, about: its key, its id, its instants."""
+
+CLOSE_TRIES = 3
+"""How often unwritten predictions are tried to be written at a stop."""
+
 SETTLE_CHUNK = 500
 """How many due predictions are settled at once."""
 
@@ -80,6 +86,11 @@ class _Held(NamedTuple):
     due_at: int
     body: bytes
 
+    @property
+    def size(self) -> int:
+        """What it takes of memory, in bytes."""
+        return len(self.body) + HELD_BYTES
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Remembered)
@@ -101,6 +112,8 @@ class Predictions:
         self._bytes = 0
         self._awaited: dict[Key, list[asyncio.Future[None]]] = {}
         self._awaiting = 0
+        self._is_in_doubt = False
+        self._closing_tries = CLOSE_TRIES
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -119,13 +132,14 @@ class Predictions:
     def remember(self, model_id: int, id: str, record: Remembered, due_at: int) -> bool:
         """Remember a prediction; False if there is no room, because nothing can be written."""
         body = _encoder.encode(record)
-        while self._bytes + len(body) > self._bytes_max and self._written:
-            self._bytes -= len(self._written.popitem(last=False)[1].body)
-        if self._bytes + len(body) > self._bytes_max:
+        held = _Held(record.served.at, due_at, body)
+        while self._bytes + held.size > self._bytes_max and self._written:
+            self._bytes -= self._written.popitem(last=False)[1].size
+        if self._bytes + held.size > self._bytes_max:
             return False
-        self._bytes += len(body)
+        self._bytes += held.size
         key = (model_id, id)
-        self._unwritten[key] = _Held(record.served.at, due_at, body)
+        self._unwritten[key] = held
         self._filled.set()
         for future in self._awaited.pop(key, ()):
             if not future.done():
@@ -255,14 +269,18 @@ class Predictions:
             {"model_id": model_id, "id": id, "settled": False, **held._asdict()}
             for (model_id, id), held in writing.items()
         ]
-        dangling = Counter(self._dangling)
+        dangling, in_doubt = Counter(self._dangling), self._is_in_doubt
         try:
             before = self._clock() - self._keep_us
             await self._database.write(
-                lambda connection: _insert(connection, rows, before, dangling)
+                lambda connection: _insert(connection, rows, before, dangling, in_doubt)
             )
         except LogUnavailable:
+            # It may have been durable all the same: these are not to be counted twice.
+            self._is_in_doubt = True
             if self._writer is None:
+                self._closing_tries -= 1
+            if not self._closing_tries:
                 logger.error(
                     "%d predictions were not written before the stop", len(self._unwritten)
                 )
@@ -271,12 +289,13 @@ class Predictions:
             else:
                 await asyncio.sleep(10 * self._pause_seconds)
         else:
+            self._is_in_doubt = False
             self._dangling = self._dangling - dangling
             for key, held in writing.items():
                 if self._unwritten.get(key) is held:
                     del self._unwritten[key]
                 replaced = self._written.pop(key, None)
-                self._bytes -= 0 if replaced is None else len(replaced.body)
+                self._bytes -= 0 if replaced is None else replaced.size
                 self._written[key] = held
 
 
@@ -314,12 +333,25 @@ def _insert(
     rows: list[dict[str, object]],
     before: int,
     dangling: Mapping[int, int],
+    in_doubt: bool,
 ) -> None:
     if rows:
+        there = _there(connection, rows) if in_doubt else set()
         connection.execute(_INSERT, [{**row, "before": before} for row in rows])
-        made = Counter(row["model_id"] for row in rows)
+        made = Counter(r["model_id"] for r in rows if (r["model_id"], r["id"]) not in there)
         connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
     _count_labels(connection, {}, dangling)
+
+
+def _there(connection: Connection, rows: list[dict[str, object]]) -> set[tuple[object, object]]:
+    """Which of these stand in the table already."""
+    columns = (predictions.c.model_id, predictions.c.id)
+    found: set[tuple[object, object]] = set()
+    for begin in range(0, len(rows), FIND_CHUNK):
+        keys = [(row["model_id"], row["id"]) for row in rows[begin : begin + FIND_CHUNK]]
+        query = sa.select(*columns).where(sa.tuple_(*columns).in_(keys))
+        found.update((model, id) for model, id in connection.execute(query))
+    return found
 
 
 def _count_labels(

@@ -16,6 +16,7 @@ from app.predictions import Predictions, Remembered
 from app.runtime import Runtime
 from app.settings import Settings
 from app.tables import models, predictions
+from tests.faults.driver import Fault, injected
 from tests.inside import Clock, crash, create, in_loop, label, log_of, opened, predict, teach, until
 
 MODEL = 7
@@ -169,7 +170,7 @@ async def test_memory_is_counted_right_when_ids_are_used_again(
             found.remember(MODEL, "a", record(clock), clock())
             await until(lambda: not found._unwritten)
             clock.advance(KEEP_SECONDS + 1)
-        assert found._bytes == sum(len(held.body) for held in found._written.values())
+        assert found._bytes == sum(held.size for held in found._written.values())
 
 
 @in_loop
@@ -273,3 +274,37 @@ async def test_a_label_of_an_expired_prediction_is_answered_by_what_stands_in_th
         with pytest.raises(UnknownPrediction):
             await label(runtime, "unlabelled", True)
         assert len(await log_of(runtime)) == 2
+
+
+@in_loop
+async def test_predictions_whose_write_was_durable_and_told_as_failed_are_counted_once(
+    settings: Settings,
+) -> None:
+    async with opened(settings) as runtime:
+        model = (await create(runtime)).id
+    fault = Fault("commit done", 0)
+    with injected(fault):
+        async with opened(settings) as runtime:
+            fault.n = fault.seen + 1
+            for i in range(3):
+                await predict(runtime, {"a": i})
+            await until(lambda: not runtime.predictions._unwritten)
+            assert fault.struck
+            assert await runtime.predictions.count(model) == 3
+    async with opened(settings) as runtime:
+        assert await runtime.predictions.count(model) == 3
+
+
+@in_loop
+async def test_a_passing_failure_at_the_stop_loses_no_prediction(settings: Settings) -> None:
+    slow = settings.model_copy(update={"predictions_write_ms": 100})
+    async with opened(slow) as runtime:
+        await create(runtime)
+    fault = Fault("commit", 0)
+    with injected(fault):
+        async with opened(slow) as runtime:
+            fault.n = fault.seen + 1
+            await predict(runtime, {"a": 1}, "last")
+    assert fault.struck
+    async with opened(slow) as runtime:
+        assert (await label(runtime, "last", True)).offset == 2
