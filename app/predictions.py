@@ -339,7 +339,8 @@ def _insert(
         there = _there(connection, rows) if in_doubt else set()
         connection.execute(_INSERT, [{**row, "before": before} for row in rows])
         made = Counter(r["model_id"] for r in rows if (r["model_id"], r["id"]) not in there)
-        connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
+        if made:
+            connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
     _count_labels(connection, {}, dangling)
 
 
