@@ -52,7 +52,7 @@ from tests.inside import (
 )
 from tests.process import LINEAR
 
-EXAMPLES, STEPS = (85, 50) if FULL else (10, 25)
+EXAMPLES, STEPS = (110, 50) if FULL else (10, 25)
 pytestmark = pytest.mark.timeout(7_200 if FULL else 600)
 
 WAITS, KEEPS = (10, 60), (30, 100)
