@@ -71,7 +71,7 @@ def test_compressed_files_are_read_as_plain_ones_and_have_the_same_ids(tmp_path:
     half = len(CSV) // 2
     frames = [zstandard.compress(part.encode()) for part in (CSV[:half], CSV[half:])]
     for name, content in (
-        ("t.csv.gz", gzip.compress(CSV.encode())),
+        ("t.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("t.csv.zst", b"".join(frames)),
     ):
         packed = table(tmp_path, content, name)
@@ -120,7 +120,7 @@ def test_ndjson_is_flat_or_nested_and_says_which_lines_are_neither(tmp_path: Pat
         ("t.csv", b"a,b,a\n1,2,3\n", "names the column 'a' twice"),
         ("t.csv", "näme\nä\n".encode("latin1"), "is not UTF-8"),
         ("t.csv", b"a\n" + b"1\n" * 90_000 + b"\xff\n", "is not UTF-8"),
-        ("t.csv.gz", gzip.compress(CSV.encode() * 9)[:-12], "ends in the middle"),
+        ("t.csv.gz", gzip.compress(CSV.encode() * 9, mtime=0)[:-12], "ends in the middle"),
         ("t.csv.gz", b"not gzip at all", "is damaged, or not compressed so"),
         ("t.csv.zst", zstandard.compress(CSV.encode() * 9)[:-9], "ends in the"),
         ("t.csv.zst", b"not zstandard", "is damaged, or not compressed so"),
