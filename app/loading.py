@@ -118,6 +118,12 @@ class Loader:
         sample = table.sample(SAMPLE_ROWS)
         columns = [*table.columns, *(name for row in sample for name in row.cells())]
         roles.check(dict.fromkeys(columns), table)
+        known = model.features.keys()
+        if known and known.isdisjoint(set(columns) - set(roles.named())):
+            raise UnreadableFile(
+                f"{table.path} has none of the features that {model.name} knows, such as "
+                f"{', '.join(list(known)[:3])}. Is it the right file, and the right model?"
+            )
         labels = [row.cell(roles.label) for row in sample] if roles.label else []
         self._label = label_converter(model.task, are_integers(labels))
         self._converters: dict[str, Convert] = {}

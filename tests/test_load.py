@@ -291,3 +291,27 @@ def test_a_service_that_goes_away_ends_the_load_with_3(tmp_path: Path) -> None:
         said_again = loaded(service, "gone", str(file), "--label", "is_big")
         assert said_again["learned"] + said_again["duplicates"] == MANY
         assert len(entries(service, "gone")) == MANY
+
+
+def test_a_file_of_another_model_is_refused(service: Headrace, tmp_path: Path) -> None:
+    service.create("m")
+    example = {"features": {"age": 1, "spend": 2.5}, "label": True}
+    assert service.post("/v1/models/m/feedback", example).status == 200
+    other = tmp_path / "other.csv"
+    other.write_text("colour,size,y\nred,1,true\nblue,2,false\n")
+    done = ask(service, "load", "m", str(other), "--label", "y", status=1)
+    assert "none of the features that m knows, such as age, spend" in done.stderr
+    assert service.get("/v1/models/m").body["offset"] == 2
+
+
+def test_a_place_for_rejects_that_cannot_be_written_is_said(
+    service: Headrace, tmp_path: Path
+) -> None:
+    service.create("placeless")
+    file = tmp_path / "rows.csv"
+    file.write_text("a,y\n1,true\n")
+    rejects = str(tmp_path / "no" / "r.ndjson")
+    done = ask(
+        service, "load", "placeless", str(file), "--label", "y", "--rejects", rejects, status=2
+    )
+    assert "No such file or directory" in done.stderr

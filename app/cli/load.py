@@ -88,7 +88,11 @@ def _load(name: str, file: Path, options: Options) -> None:
             roles = roles.with_label("label")
         elif options.label is None and model.task != "anomaly":
             raise click.UsageError("Missing option '--label': which column holds what was true?")
-        rejects = options.rejects and open_things.enter_context(options.rejects.open("w"))
+        try:
+            rejects = options.rejects and open_things.enter_context(options.rejects.open("w"))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise click.UsageError(f"--rejects {options.rejects}: {reason}.") from None
         progress = Progress(name, "rows")
         watch = _Watch(client, name, table, progress, rejects or None)
         loader = Loader(client, model, table, roles, watch)
