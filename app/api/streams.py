@@ -79,7 +79,11 @@ async def stream(receive: Receive, send: Send, held: Held, take: Take) -> None:
                 async for lines in parts_of(receive, held, pulse):
                     size = sum(len(line) for line in lines if isinstance(line, bytes))
                     await held.work.wait(size)
-                    task = tasks.create_task(await _answers(take(lines), len(lines)))
+                    try:
+                        task = tasks.create_task(await _answers(take(lines), len(lines)))
+                    except BaseException:
+                        held.work.give(size)
+                        raise
                     task.add_done_callback(lambda _, size=size: held.work.give(size))  # type: ignore[misc]
                     await parts.put(pulse.owe(task))
             except Gone:
