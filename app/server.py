@@ -1,7 +1,8 @@
 """The HTTP server: uvicorn, with the limits that it leaves open.
 
 A connection over the limit is answered 503 with `Retry-After` and closed; one that says nothing, or
-whose request head never ends, is closed in time; a request head over 64 KiB is answered 431. An
+whose request head never ends, is closed in time; a request head over 64 KiB is answered 431, and so
+is as much between or behind the parts of a body (extensions, trailers) that is no body. An
 offer to speak another protocol (some clients offer HTTP/2 by default) is passed over.
 """
 
@@ -40,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_came = False
         self._is_refused = False
         self._stream: Connection | None = None
         super().connection_made(transport)
@@ -66,17 +68,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         cycle = self.cycle
-        is_head = self._head_bytes == 0 and (cycle is None or cycle.response_complete)
-        if is_head and b"pgrade" in data:
+        is_idle = cycle is None or cycle.response_complete
+        if is_idle and self._head_bytes == 0 and b"pgrade" in data:
             data = _without_upgrade(data)
         self._head_bytes += len(data)
+        self._body_came = False
         super().data_received(data)
-        if self.cycle is not cycle or (cycle is not None and not cycle.response_complete):
+        if self.cycle is not cycle or self._body_came:
             self._head_ended()
-        elif self._head_bytes > HEAD_BYTES_MAX:
+        elif self._head_bytes > HEAD_BYTES_MAX and not self._is_refused:
             self._refuse(_head_too_large())
-        elif self._head_timer is None and not self._is_refused:
+        elif is_idle and self._head_timer is None and not self._is_refused:
             self._head_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def on_body(self, body: bytes) -> None:
+        """Note that what comes is no endless head or trailer."""
+        self._body_came = True
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """Stop the parser at a head that came at once and is too large."""

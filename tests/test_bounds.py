@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +131,50 @@ def test_bodies_that_are_too_large_together_are_503(bounded: Headrace) -> None:
         second.sendall(part)
         time.sleep(0.3)
         refused(spoken(bounded, part), 503, "overloaded")
+
+
+CHUNKED = b"transfer-encoding: chunked\r\n"
+NDJSON = b"content-type: application/x-ndjson\r\n"
+STREAM = HEAD.replace(b"predict", b"feedback/batch") + NDJSON + CHUNKED + b"\r\n3\r\n{}\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"),
+    [
+        (HEAD + CHUNKED + b"\r\n2\r\n{}\r\n0\r\n", b"x: " + b"a" * 8_000 + b"\r\n"),
+        (HEAD + CHUNKED + b"\r\n2\r\n{}\r\n0\r\nx: ", b"a" * 8_000),
+        (HEAD + CHUNKED + b"\r\n2;", b"a" * 8_000),
+        (STREAM + b"0\r\n", b"x: " + b"a" * 8_000 + b"\r\n"),
+        (STREAM + b"0\r\nx: ", b"a" * 8_000),
+        (STREAM + b"3;", b"a" * 8_000),
+    ],
+    ids=["trailers", "trailer", "extension", "in a stream", "one in a stream", "of a line"],
+)
+def test_what_is_no_body_behind_a_head_is_bounded_like_a_head(
+    bounded: Headrace, begin: bytes, part: bytes
+) -> None:
+    before = rss_kib(bounded)
+    with opened(bounded) as connection:
+        connection.sendall(begin)
+        with suppress(OSError):
+            for _ in range(20_000):
+                connection.sendall(part)
+                assert rss_kib(bounded) - before < 64 * 1_024
+        answer = rest_of(connection)
+    if not begin.startswith(STREAM[:30]):
+        refused(answer, 431, "head_too_large")
+    assert rss_kib(bounded) - before < 64 * 1_024
+
+
+def test_a_head_behind_a_request_that_is_worked_on_is_bounded_too(bounded: Headrace) -> None:
+    before = rss_kib(bounded)
+    body = b'{"prediction_id": "unknown", "label": true}'
+    waits = HEAD.replace(b"predict", b"feedback") + b"content-length: %d\r\n\r\n" % len(body) + body
+    with opened(bounded) as connection, suppress(OSError):
+        connection.sendall(waits + b"GET /healthz HTTP/1.1\r\nx: ")
+        for _ in range(20_000):
+            connection.sendall(b"a" * 8_000)
+    assert rss_kib(bounded) - before < 64 * 1_024
 
 
 def test_head_over_the_limit_is_431(bounded: Headrace) -> None:
