@@ -12,7 +12,7 @@ from app import __version__
 from app.api import health, hot, learners, models, schemas
 from app.api.bounds import Bounds
 from app.api.errors import MEDIA_TYPE, install
-from app.api.room import Room
+from app.api.room import Rooms
 from app.jobs import Jobs
 from app.runtime import Runtime
 from app.serving import Serving
@@ -60,9 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.routes.extend(hot.routes())
     for surface in (models, learners, health):
         app.include_router(surface.router)
-    app.state.room = Room(chosen.bodies_bytes_max)
-    app.state.work = Room(chosen.bodies_bytes_max)
-    app.add_middleware(Bounds, settings=chosen, room=app.state.room)
+    app.state.rooms = Rooms(chosen)
+    app.add_middleware(Bounds, settings=chosen, room=app.state.rooms.bodies)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

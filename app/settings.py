@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     append_queue_max: int = Field(
         4_096, ge=1, description="Entries waiting to be made durable and applied."
     )
-    append_batch_max: int = Field(512, ge=1, description="Entries made durable in one transaction.")
+    append_batch_max: int = Field(
+        512, ge=1, le=10_000, description="Entries made durable in one transaction."
+    )
     feedback_seconds_max: float = Field(
         30.0,
         gt=0,
@@ -73,6 +75,12 @@ class Settings(BaseSettings):
         ge=65_536,
         description="Answers of a stream that wait on disk for a client that reads late, in bytes.",
     )
+    streams_answers_bytes_max: int = Field(
+        1_073_741_824,
+        ge=0,
+        description="Such answers of all streams together, beyond the first 4 MiB of each.",
+    )
+    streams_max: int = Field(128, ge=1, description="Streams that are open at once.")
     models_max: int = Field(10_000, ge=1, description="Models in one service.")
     features_max: int = Field(
         10_000, ge=2, description="An observation with this many features or more is refused."

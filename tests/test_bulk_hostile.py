@@ -3,7 +3,6 @@
 One bad item or line keeps no other from being taken.
 """
 
-import asyncio
 import http.client
 import json
 import os
@@ -11,16 +10,13 @@ import random
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
-from starlette.types import Message
 
-from app.api.streams import Outbox, Pulse
 from tests.conftest import FULL
-from tests.inside import in_loop
 from tests.lines import NDJSON, Stream, asked, codes, example, labels, question
 from tests.process import Headrace, headrace
 from tests.test_bounds import rss_kib
@@ -255,30 +251,6 @@ def waiting_bytes(service: Headrace) -> int:
     return total
 
 
-@in_loop
-async def test_answers_that_wait_come_in_order_and_their_file_does_not_grow() -> None:
-    chance, room = random.Random(7), 200_000
-    sent = bytearray()
-
-    async def send(message: Message) -> None:
-        # The slower side, now and then, so that the file is never empty for long.
-        for _ in range(chance.randrange(3)):
-            await asyncio.sleep(0)
-        sent.extend(message.get("body", b""))
-
-    outbox = Outbox(send, room)
-    whole = bytearray()
-    running = asyncio.create_task(outbox.run(Pulse(60)))
-    for _ in range(2_000):
-        data = chance.randbytes(chance.choice((1, 100, 10_000, 65_536, 3 * room)) // 2 + 1)
-        whole += data
-        await outbox.put(data)
-        assert outbox._file.seek(0, os.SEEK_END) <= room
-    outbox.close()
-    await running
-    assert sent == whole
-
-
 def test_clients_that_vanish_leave_nothing_behind(bulk: Headrace, model: str) -> None:
     asked(bulk, "predict", [question("q", 1)], model)
     folder = f"/proc/{bulk.pid}/fd"
@@ -310,22 +282,6 @@ def test_chunks_that_are_none_end_the_stream_and_what_stood_before_is_learned(
         stream.answer.read()
     stream.http.close()
     assert bulk.get(f"/v1/models/{model}").body["offset"] == 4
-
-
-def test_streams_count_among_the_requests_at_once(tmp_path: Path) -> None:
-    with headrace(tmp_path, HEADRACE_REQUESTS_MAX="4") as service, ExitStack() as open_ones:
-        service.create("m")
-        streams = [Stream(service) for _ in range(4)]
-        for n, stream in enumerate(streams):
-            open_ones.callback(stream.http.close)
-            stream.send(example(f"f{n}", n))
-            assert stream.line()["id"] == f"f{n}"
-        refused = Stream(service)
-        open_ones.callback(refused.http.close)
-        assert refused.answer.status == 503
-        assert json.loads(refused.answer.read())["code"] == "overloaded"
-        assert streams[0].sent([]) == []
-        assert service.post("/v1/models/m/predict", b'{"features": {}}').status == 200
 
 
 def test_a_body_behind_the_end_of_its_stream_is_not_taken_for_a_request(

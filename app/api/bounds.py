@@ -28,26 +28,44 @@ class Bounds:
         self._app = app
         self._room = room
         self._requests_max = settings.requests_max
+        self._streams_max = settings.streams_max
         self._body_bytes_max = settings.body_bytes_max
         self._body_seconds_max = settings.body_seconds_max
         self._requests = 0
+        self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if is_stream(scope):
+            await self._stream(scope, receive, send)
+        else:
+            await self._request(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Streams may stay for hours: they are counted by themselves, and keep out no call."""
+        self._streams += 1
+        try:
+            self._check_streams()
+            _check_chunks(scope)
+        except HeadraceError as error:
+            await answer(send, error, close=True)
+        else:
+            await self._app(scope, receive, send)
+        finally:
+            self._streams -= 1
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._requests += 1
         held = 0
         try:
             try:
                 self._check_requests(scope)
-                if is_stream(scope):
-                    _check_chunks(scope)
-                else:
-                    body = await self._bounded(scope, receive)
-                    held = len(body)
-                    receive = _replay(body, receive)
-                    _take_as_json(scope)
+                body = await self._bounded(scope, receive)
+                held = len(body)
+                receive = _replay(body, receive)
+                _take_as_json(scope)
             except HeadraceError as error:
                 await answer(send, error, close=True)
             else:
@@ -55,6 +73,13 @@ class Bounds:
         finally:
             self._requests -= 1
             self._room.give(held)
+
+    def _check_streams(self) -> None:
+        if self._streams > self._streams_max:
+            raise Overloaded(
+                f"{self._streams_max:,} streams are open, as many as there may be. Send it again "
+                "after the time that Retry-After says, or raise HEADRACE_STREAMS_MAX."
+            )
 
     def _check_requests(self, scope: Scope) -> None:
         if self._requests > self._requests_max and scope["path"] != ALIVE:

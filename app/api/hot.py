@@ -197,8 +197,7 @@ def _either(plain: ASGIApp, streams: Callable[[Serving, str], Any]) -> ASGIApp:
             await answer(send, error, close=True)
         else:
             connection = scope.get("headrace.connection") or Connection()
-            state = scope["app"].state
-            held = Held(connection, serving.settings, state.room, state.work)
+            held = Held(connection, serving.settings, scope["app"].state.rooms)
             await stream(receive, send, held, streams(serving, model))
 
     return app

@@ -3,6 +3,7 @@
 import asyncio
 
 from app.errors import Overloaded
+from app.settings import Settings
 
 
 class Room:
@@ -33,3 +34,20 @@ class Room:
         """Hold them no longer."""
         self._held -= size
         self._changed.set()
+
+
+class Rooms:
+    """The rooms of a process. What waits in one keeps nothing out of another.
+
+    What is worked on ends by itself, whatever waits for the ends of lines or for who reads late.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.bodies = Room(settings.bodies_bytes_max)
+        """Whole bodies."""
+        self.lines = Room(settings.bodies_bytes_max)
+        """Lines of streams whose ends have not come."""
+        self.parts = Room(settings.bodies_bytes_max)
+        """Lines of streams that are worked on."""
+        self.answers = Room(settings.streams_answers_bytes_max)
+        """Answers of streams that wait on disk."""

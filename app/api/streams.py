@@ -5,19 +5,21 @@
                   └── not read while that is full ◀┘
 
 Answers go out while lines come in. A client that sends all before it reads anything would block
-both sides for ever; so answers that are not fetched wait in a temporary file, up to a limit.
+both sides for ever; so answers that are not fetched wait in temporary files, up to a limit for each
+stream and one for all.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from tempfile import SpooledTemporaryFile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.types import Message, Receive, Send
 
 from app.api.bodies import encode
 from app.api.errors import internal, problem_of
-from app.api.room import Room
+from app.api.room import Room, Rooms
 from app.errors import BodyTooLarge, BodyTooSlow, HeadraceError, Internal, Overloaded
 from app.settings import Settings
 
@@ -30,8 +32,12 @@ PARTS_MAX = 4
 HELD_BYTES = 1_048_576
 """Answers that wait in memory; more of them wait on disk."""
 
+SEGMENT_BYTES = 4_194_304
+"""Answers that wait in one file. The first file of a stream is its own, the others share a room."""
+
 SEND_BYTES = 65_536
 
+Done = TypeVar("Done")
 Line = bytes | HeadraceError
 Answers = list[Any]
 Take = Callable[[list[Line]], Awaitable[Awaitable[Answers]]]
@@ -51,16 +57,11 @@ class Connection:
 
 
 class Held(NamedTuple):
-    """What a stream holds beside its lines: its connection, the limits, and what all share.
-
-    That is the `room` for lines whose end has not come, and the room for those being worked on.
-    These are two: what is worked on ends by itself, whatever waits for the ends of lines.
-    """
+    """What a stream holds beside its lines: its connection, the limits, and what all share."""
 
     connection: Connection
     settings: Settings
-    room: Room
-    work: Room
+    rooms: Rooms
 
 
 async def stream(receive: Receive, send: Send, held: Held, take: Take) -> None:
@@ -69,7 +70,7 @@ async def stream(receive: Receive, send: Send, held: Held, take: Take) -> None:
     When the server is about to stop, the stream ends behind the last whole line that was read.
     """
     pulse = Pulse(held.settings.body_seconds_max)
-    outbox = Outbox(send, held.settings.stream_answers_bytes_max)
+    outbox = Outbox(send, held.settings.stream_answers_bytes_max, held.rooms.answers)
     parts: asyncio.Queue[asyncio.Task[Answers] | None] = asyncio.Queue(PARTS_MAX)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -78,19 +79,22 @@ async def stream(receive: Receive, send: Send, held: Held, take: Take) -> None:
             try:
                 async for lines in parts_of(receive, held, pulse):
                     size = sum(len(line) for line in lines if isinstance(line, bytes))
-                    await held.work.wait(size)
+                    await held.rooms.parts.wait(size)
                     try:
-                        task = tasks.create_task(await _answers(take(lines), len(lines)))
+                        taking = tasks.create_task(_answers(take(lines), len(lines)))
+                        task = tasks.create_task(await pulse.owe(taking))
                     except BaseException:
-                        held.work.give(size)
+                        held.rooms.parts.give(size)
                         raise
-                    task.add_done_callback(lambda _, size=size: held.work.give(size))  # type: ignore[misc]
+                    task.add_done_callback(lambda _, size=size: held.rooms.parts.give(size))  # type: ignore[misc]
                     await parts.put(pulse.owe(task))
             except Gone:
                 pass
             await parts.put(None)
     except* Gone:
         held.connection.abort()
+    finally:
+        outbox.discard()
 
 
 async def _answers(
@@ -118,19 +122,20 @@ async def _answers(
 class Pulse:
     """When a client was last heard of, and whether it is the client whose turn it is.
 
-    It is heard of when it sends, when it fetches, and when an answer is made that it waited for.
+    It is heard of when it sends a whole line, when it fetches, and when an answer is made that it
+    waited for.
     """
 
     def __init__(self, seconds_max: float) -> None:
         self._seconds_max = seconds_max
-        self._owed: set[asyncio.Task[Answers]] = set()
+        self._owed: set[asyncio.Task[Any]] = set()
         self._at = asyncio.get_running_loop().time()
 
     def beat(self) -> None:
         """It was heard of."""
         self._at = asyncio.get_running_loop().time()
 
-    def owe(self, task: asyncio.Task[Answers]) -> asyncio.Task[Answers]:
+    def owe(self, task: asyncio.Task[Done]) -> asyncio.Task[Done]:
         """Until the task is done, it is not the client who is slow."""
         self._owed.add(task)
         task.add_done_callback(self._pay)
@@ -149,7 +154,7 @@ class Pulse:
             if done:
                 return
 
-    def _pay(self, task: asyncio.Task[Answers]) -> None:
+    def _pay(self, task: asyncio.Task[Any]) -> None:
         self._owed.discard(task)
         self.beat()
 
@@ -172,7 +177,7 @@ async def parts_of(receive: Receive, held: Held, pulse: Pulse) -> AsyncIterator[
     A line that is too long stands there as its error; where no more can be read, so does the
     reason. Raises `Gone` if the client leaves.
     """
-    unfinished = Unfinished(held.settings.stream_line_bytes_max, held.room)
+    unfinished = Unfinished(held.settings.stream_line_bytes_max, held.rooms.lines)
     more = True
     try:
         while more:
@@ -181,15 +186,16 @@ async def parts_of(receive: Receive, held: Held, pulse: Pulse) -> AsyncIterator[
                 return
             if message["type"] == "http.disconnect":
                 raise Gone
-            pulse.beat()
             more = message.get("more_body", False)
             lines = unfinished.lines(message.get("body", b""), more)
+            if lines:
+                pulse.beat()
             for begin in range(0, len(lines), PART_LINES):
                 yield lines[begin : begin + PART_LINES]
     except TimeoutError:
         seconds = held.settings.body_seconds_max
-        text = f"Nothing came for {seconds:g} s, and the stream was ended. Send what is left, "
-        yield [BodyTooSlow(f"{text}with the same ids.")]
+        text = f"No whole line came for {seconds:g} s, and the stream was ended. Send what is left"
+        yield [BodyTooSlow(f"{text}, with the same ids.")]
     except Overloaded as error:
         yield [error]
     finally:
@@ -237,17 +243,40 @@ class Unfinished:
             self._held.clear()
 
 
+class _Segment:
+    """A file of answers that wait, written at its end and read from its beginning."""
+
+    def __init__(self) -> None:
+        self.file = SpooledTemporaryFile(HELD_BYTES)
+        self.written = self.read = 0
+
+    def write(self, data: memoryview) -> None:
+        self.file.seek(self.written)
+        self.file.write(data)
+        self.written += len(data)
+
+    def take(self, size: int) -> bytes:
+        self.file.seek(self.read)
+        data: bytes = self.file.read(size)
+        self.read += len(data)
+        return data
+
+    def empty(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.written = self.read = 0
+
+
 class Outbox:
-    """Answers on their way to a client, in order; what it does not fetch waits in a file.
+    """Answers on their way to a client, in order; what it does not fetch waits in files."""
 
-    The file is written round and round, so that it grows no larger than what waits may.
-    """
-
-    def __init__(self, send: Send, bytes_max: int) -> None:
+    def __init__(self, send: Send, bytes_max: int, room: Room) -> None:
         self._send = send
-        self._bytes_max = bytes_max
-        self._file = SpooledTemporaryFile(HELD_BYTES)
-        self._put_at = self._taken_at = 0
+        self._room = room
+        self._segment_bytes = min(SEGMENT_BYTES, bytes_max)
+        self._segments_max = bytes_max // self._segment_bytes
+        self._segments = deque([_Segment()])
+        self._has_begun = False
         self._is_closed = False
         self._changed = asyncio.Event()
 
@@ -255,15 +284,15 @@ class Outbox:
         """Add answers; wait while too many are not fetched."""
         left = memoryview(data)
         while left:
-            room = self._bytes_max - (self._put_at - self._taken_at)
-            if room > 0:
-                place = self._put_at % self._bytes_max
-                size = min(room, self._bytes_max - place, len(left))
-                self._file.seek(place)
-                self._file.write(left[:size])
-                self._put_at += size
+            last = self._segments[-1]
+            size = min(self._segment_bytes - last.written, len(left))
+            if size:
+                last.write(left[:size])
                 left = left[size:]
+                self._has_begun = True
                 self._changed.set()
+            elif len(self._segments) < self._segments_max:
+                await self._grow()
             else:
                 await self._change()
 
@@ -275,25 +304,42 @@ class Outbox:
     async def run(self, pulse: Pulse) -> None:
         """Send what is put until the end of it. Raises `Gone` if the client does not fetch it."""
         headers = [(b"content-type", b"application/x-ndjson")]
-        with self._file:
-            # Not before there is something to say: a client may wait to be told to go on (100).
-            while not self._put_at and not self._is_closed:
+        # Not before there is something to say: a client may wait to be told to go on (100).
+        while not self._has_begun and not self._is_closed:
+            await self._change()
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        while True:
+            data = self._take()
+            if data:
+                message = {"type": "http.response.body", "body": data, "more_body": True}
+                await self._fetched(message, pulse)
+            elif self._is_closed:
+                await self._send({"type": "http.response.body", "body": b""})
+                return
+            else:
                 await self._change()
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-            while True:
-                data = self._take()
-                if data:
-                    message = {"type": "http.response.body", "body": data, "more_body": True}
-                    await self._fetched(message, pulse)
-                elif self._is_closed:
-                    await self._send({"type": "http.response.body", "body": b""})
-                    return
-                else:
-                    await self._change()
+
+    def discard(self) -> None:
+        """Let go what waits, once nobody puts or sends any more."""
+        while len(self._segments) > 1:
+            self._drop()
+        self._segments[0].file.close()
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+    async def _grow(self) -> None:
+        """One more file, once there is room for it, unless something was fetched before."""
+        taking = asyncio.ensure_future(self._room.wait(self._segment_bytes))
+        changing = asyncio.ensure_future(self._change())
+        try:
+            await asyncio.wait((taking, changing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if taking.done():
+                self._segments.append(_Segment())
+            taking.cancel()
+            changing.cancel()
 
     async def _fetched(self, message: Message, pulse: Pulse) -> None:
         sending = asyncio.ensure_future(self._send(message))
@@ -307,18 +353,20 @@ class Outbox:
             sending.cancel()
 
     def _take(self) -> bytes:
-        if self._taken_at == self._put_at:
-            self._file.seek(0)
-            self._file.truncate()
-            self._taken_at = self._put_at = 0
-            return b""
-        place = self._taken_at % self._bytes_max
-        size = min(SEND_BYTES, self._put_at - self._taken_at, self._bytes_max - place)
-        self._file.seek(place)
-        data: bytes = self._file.read(size)
-        self._taken_at += len(data)
-        self._changed.set()
+        first = self._segments[0]
+        data = first.take(SEND_BYTES)
+        if first.read == first.written:
+            if len(self._segments) > 1:
+                self._drop()
+            else:
+                first.empty()
+        if data:
+            self._changed.set()
         return data
+
+    def _drop(self) -> None:
+        self._segments.popleft().file.close()
+        self._room.give(self._segment_bytes)
 
 
 async def _answer(parts: asyncio.Queue[asyncio.Task[Answers] | None], outbox: Outbox) -> None:
