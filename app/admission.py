@@ -4,6 +4,7 @@ The first example that carries a feature fixes its type. Until it is applied, fe
 be durable *claims* what it is about to fix, and what contradicts a claim is refused.
 """
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import msgspec
@@ -51,12 +52,33 @@ class Admission:
 
         Refuses what contradicts the model's schema, or what other feedback on its way is fixing.
         """
-        live = replica.model
+        types, labels = replica.types_claimed, replica.labels_claimed
+        return self._fresh(replica.model, features, label, types, labels)
+
+    def is_passing(self, replica: Replica, features: Features, label: Label | None) -> bool:
+        """Whether an example that is refused contradicts only what is on its way.
+
+        That may yet come to nothing, and then the example may enter.
+        """
+        try:
+            self._fresh(replica.model, features, label, {}, set())
+        except (InvalidFeatures, InvalidLabel):
+            return False
+        return True
+
+    def _fresh(
+        self,
+        live: LiveModel,
+        features: Features,
+        label: Label | None,
+        types_claimed: Mapping[str, FeatureType],
+        labels_claimed: Set[Label],
+    ) -> Fresh:
         fresh = self.check(live, features)
         if fresh:
-            check_known({*live.types, *replica.types_claimed, *fresh}, self._limits)
+            check_known({*live.types, *types_claimed, *fresh}, self._limits)
         for name, kind in fresh.items():
-            claimed = replica.types_claimed.get(name, kind)
+            claimed = types_claimed.get(name, kind)
             if claimed != kind:
                 place = f"features.{name}"
                 raise InvalidFeatures(
@@ -65,7 +87,7 @@ class Admission:
                 )
         if live.created.task != "multiclass" or label is None or label in live.monitor.labels:
             return fresh, []
-        taken = {*live.monitor.labels, *replica.labels_claimed}
+        taken = {*live.monitor.labels, *labels_claimed}
         check_label("multiclass", label, taken)
         known = len(taken - {label})
         if known >= self._classes_max:

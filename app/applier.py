@@ -91,8 +91,11 @@ class Replica:
         """Whether the log reaches further than what was applied or delivered."""
         return self.live is not None and not self.inbox and self.live.offset_applied < head
 
-    async def applied(self, offset: int, seconds_max: float) -> None:
-        """Wait until this process has applied the entry at `offset`. Raises `NotReady`."""
+    async def applied(self, offset: int, seconds_max: float | None) -> None:
+        """Wait until this process has applied the entry at `offset`. Raises `NotReady`.
+
+        None waits as long as it takes.
+        """
         if self.model.offset_applied >= offset:
             return
         self._waited += 1

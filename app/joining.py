@@ -17,15 +17,18 @@ from collections.abc import Sequence
 
 from uuid_utils import uuid7
 
-from app import entries
 from app.admission import Admission
 from app.applier import Replica
 from app.calls import RESERVED, Feedback, FeedbackRequest, Warning_, checked_id
-from app.entries import Correction, Example
+from app.claims import Claims, Pair
+from app.early import Key
+from app.entries import Example
 from app.errors import (
     AlreadyLabelled,
     HeadraceError,
     InvalidBody,
+    InvalidFeatures,
+    InvalidLabel,
     LogUnavailable,
     NotReady,
     Overloaded,
@@ -74,6 +77,7 @@ class Joining:
         self._predictions = runtime.predictions
         self._clock = runtime.clock
         self._admission = Admission(runtime.settings)
+        self._claims = Claims(runtime, self._admission)
         self._seconds_max = runtime.settings.feedback_seconds_max
 
     async def take(
@@ -101,33 +105,35 @@ class Joining:
                     item.answer = error
         try:
             taken.future = await self._log.enqueue(drafts, waits)
-        except HeadraceError as error:
-            self._settle(replica, taken.appended, [error] * len(drafts))
-        except BaseException:
-            self._settle(replica, taken.appended, [])
-            raise
+        except BaseException as error:
+            self._claims.settle([(replica, item) for item in taken.appended])
+            if not isinstance(error, HeadraceError):
+                raise
+            for item in taken.appended:
+                item.answer = error
         return taken
 
     async def answers(self, taken: Taken) -> list[Feedback | HeadraceError]:
         """What each feedback is answered, once it is durable and applied here."""
         replica, items = taken.replica, taken.items
         if taken.future is not None:
-            outcomes: list[Outcome] = []
+            outcomes: Sequence[Outcome]
             try:
-                outcomes = await self._log.durable(taken.future)
-                await self._applied(replica, outcomes)
+                pairs = [(replica, item) for item in taken.appended]
+                outcomes = await self._claims.known(pairs, taken.future)
             except HeadraceError as error:
-                outcomes = outcomes or [error] * len(taken.appended)
-                outcomes = [error if isinstance(o, Receipt) else o for o in outcomes]
-            finally:
-                self._settle(replica, taken.appended, outcomes)
+                outcomes = [error] * len(taken.appended)
+            for item, outcome in zip(taken.appended, outcomes, strict=True):
+                item.answer = outcome
+        await self._join_early(taken)
         await self._decide(taken)
         return [self._answer(replica, item) for item in items]
 
     async def settle_due(self) -> int:
         """Learn the default labels of what is due, and count what stays without one; how many.
 
-        Models that this process does not serve now wait for their turn.
+        Models that this process does not serve now wait for their turn, and so do those of which
+        other feedback on its way contradicts a default.
         """
         total, others = 0, set[int]()
         while due := await self._predictions.due(others):
@@ -135,41 +141,50 @@ class Joining:
             others |= {found.model_id for found in due} - ready.keys()
             keys = [(f.model_id, f.id) for f in due if f.model_id in ready]
             labelled = await self._log.labelled(keys)
-            items: list[tuple[Replica, Item]] = []
+            items: list[Pair] = []
             for model_id, id, record in due:
                 if model_id in ready and (model_id, id) not in labelled:
                     default = ready[model_id].created.labels.default
                     item = Item(f"{RESERVED}default:{uuid7()}", id, default, None)
                     item.join(record)
                     items.append((ready[model_id], item))
-            unlabelled = await self._learn_defaults(items)
-            await self._predictions.settle(keys, unlabelled)
-            total += len(keys)
+            unlabelled, waiting = await self._learn_defaults(items)
+            others |= {model_id for model_id, _ in waiting}
+            settled = [key for key in keys if key not in waiting]
+            await self._predictions.settle(settled, unlabelled)
+            total += len(settled)
         return total
 
-    async def _learn_defaults(self, items: list[tuple[Replica, Item]]) -> list[tuple[int, str]]:
-        """Append the default labels; which predictions stay without a label.
+    async def _learn_defaults(self, items: list[Pair]) -> tuple[list[Key], set[Key]]:
+        """Append the default labels: which predictions stay without a label, and which must wait.
 
-        So does one whose features contradict by now what the model knows.
+        One stays without whose features contradict by now what the model knows. If they contradict
+        only what other feedback is fixing, that may yet come to nothing.
         """
-        drafts, unlabelled = [], []
+        drafts, drafted = [], []
+        unlabelled, waiting = [], set()
         try:
             for replica, item in items:
+                key = (replica.id, item.prediction_id or "")
                 try:
-                    if item.label is not None:
+                    if item.label is None:
+                        unlabelled.append(key)
+                    else:
                         drafts.append(self._default(replica, item))
-                        continue
-                except HeadraceError as error:
-                    item.answer = error
-                unlabelled.append((replica.id, item.prediction_id or ""))
-            outcomes = await self._log.durable(await self._log.enqueue(drafts, waits=True))
-            for outcome in outcomes:
-                if isinstance(outcome, LogUnavailable):
-                    raise outcome
-            return unlabelled
-        finally:
-            for replica, item in items:
-                self._settle(replica, [item], [])
+                        drafted.append((replica, item))
+                except (InvalidFeatures, InvalidLabel):
+                    if self._admission.is_passing(replica, item.features, item.label):
+                        waiting.add(key)
+                    else:
+                        unlabelled.append(key)
+            future = await self._log.enqueue(drafts, waits=True)
+        except BaseException:
+            self._claims.settle(drafted)
+            raise
+        for outcome in await self._claims.known(drafted, future):
+            if isinstance(outcome, LogUnavailable):
+                raise outcome
+        return unlabelled, waiting
 
     def _item(self, replica: Replica, request: FeedbackRequest | HeadraceError) -> Item:
         try:
@@ -210,40 +225,31 @@ class Joining:
     def _first(self, replica: Replica, item: Item) -> Draft:
         """The first label of a prediction that is in time, or an example of its own."""
         example = Example(item.features, item.label, item.served, early=item.early)
-        return self._drafted(replica, item, example)
+        return self._claims.draft(replica, item, example)
 
     def _default(self, replica: Replica, item: Item) -> Draft:
         example = Example(item.features, item.label, item.served, origin="default")
-        return self._drafted(replica, item, example)
+        return self._claims.draft(replica, item, example)
 
-    def _drafted(
-        self, replica: Replica, item: Item, entry: Example | Correction, follows: int = 0
-    ) -> Draft:
-        """A draft of what an item becomes; what it fixes is claimed until the item is settled.
-
-        Raises `InvalidFeatures` or `InvalidLabel` if it contradicts what the model knows.
-        """
-        # What was sent may be no object at all; only what a correction leaves out is no features.
-        features = (
-            {} if isinstance(entry, Correction) and entry.features is None else entry.features
-        )
-        fresh = self._admission.fresh(replica, features, item.label)  # type: ignore[arg-type]
-        replica.claim(*fresh)
-        item.fresh = fresh
-        kind, body = entries.kind_of(entry), entries.encode(entry)
-        return Draft(replica.id, kind, item.id, item.prediction_id, self._clock(), body, follows)
-
-    def _settle(self, replica: Replica, items: list[Item], outcomes: Sequence[Outcome]) -> None:
-        """These items claim nothing more, and have what the log made of them for an answer."""
-        for item in items:
-            replica.settle(*item.fresh)
-            item.fresh = ({}, [])
-        for item, outcome in zip(items, outcomes, strict=False):
-            item.answer = outcome
-
-    async def _applied(self, replica: Replica, outcomes: Sequence[Outcome]) -> None:
-        offset = max((o.offset for o in outcomes if isinstance(o, Receipt)), default=0)
-        await replica.applied(offset, self._seconds_max)
+    async def _join_early(self, taken: Taken) -> None:
+        """Wait a little, once for all, for predictions that are not there yet."""
+        replica = taken.replica
+        items = [item for item in taken.items if item.answer is None and not item.is_joined]
+        if not items:
+            return
+        ids = {item.prediction_id or "" for item in items}
+        try:
+            labelled = await self._log.labelled((replica.id, id) for id in ids)
+            ids -= {id for _, id in labelled if id is not None}
+            seconds = taken.patience.left(replica.created.labels.early_seconds)
+            found = await self._predictions.early.wait(replica.id, ids, seconds)
+        except HeadraceError as error:
+            for item in items:
+                item.answer = error if item.prediction_id in ids else None
+        else:
+            for item in items:
+                item.join(found.get(item.prediction_id or ""))
+                item.early = item.is_joined
 
     async def _decide(self, taken: Taken) -> None:
         """Let the rules decide what was not simply appended; of one prediction in order."""
@@ -254,20 +260,21 @@ class Joining:
             ):
                 chains.setdefault(item.prediction_id, []).append(item)
         if chains:
-            await asyncio.gather(*(self._decide_chain(taken, chain) for chain in chains.values()))
+            replica = taken.replica
+            await asyncio.gather(*(self._decide_chain(replica, chain) for chain in chains.values()))
 
-    async def _decide_chain(self, taken: Taken, chain: list[Item]) -> None:
+    async def _decide_chain(self, replica: Replica, chain: list[Item]) -> None:
         for item in chain:
             try:
-                item.answer = await self._by_the_rules(taken, item)
-                await self._applied(taken.replica, [item.answer])
+                item.answer = await self._by_the_rules(replica, item)
+                await replica.applied(item.answer.offset, self._seconds_max)
             except HeadraceError as error:
                 item.answer = error
             finally:
-                self._settle(taken.replica, [item], [])
+                self._claims.settle([(replica, item)])
 
-    async def _by_the_rules(self, taken: Taken, item: Item) -> Receipt:
-        replica, prediction_id = taken.replica, item.prediction_id or ""
+    async def _by_the_rules(self, replica: Replica, item: Item) -> Receipt:
+        prediction_id = item.prediction_id or ""
         for _ in range(TRIES):
             rows = await self._log.labels_of(replica.id, prediction_id)
             again = next((row for row in rows if row.id == item.id), None)
@@ -279,29 +286,20 @@ class Joining:
             elif item.is_joined:
                 following = await self._late(replica, item)
             else:
-                following = await self._early(taken, item, prediction_id)
+                self._predictions.count_dangling(replica.id)
+                raise unknown_prediction(replica.name, prediction_id)
             if isinstance(following, Receipt):
                 return following
-            try:
-                if following is not None:
-                    return await self._log.append(following)
-            except AlreadyLabelled:
-                self._settle(replica, [item], [])
+            if following is not None:
+                future = await self._log.enqueue([following])
+                [outcome] = await self._claims.known([(replica, item)], future)
+                if isinstance(outcome, Receipt):
+                    return outcome
+                if not isinstance(outcome, AlreadyLabelled):
+                    raise outcome
         raise Overloaded(
             f"Too many labels of the prediction {prediction_id!r} come at once. Send it again."
         )
-
-    async def _early(self, taken: Taken, item: Item, prediction_id: str) -> Draft | None:
-        """A label of a prediction that may yet come. Raises `UnknownPrediction` if it does not."""
-        replica = taken.replica
-        seconds = taken.patience.left(replica.created.labels.early_seconds)
-        found = await self._predictions.await_early(replica.id, prediction_id, seconds)
-        if found is None:
-            self._predictions.count_dangling(replica.id)
-            raise unknown_prediction(replica.name, prediction_id)
-        item.early = True
-        item.join(found)
-        return None if self._is_late(replica, item) else self._first(replica, item)
 
     async def _late(self, replica: Replica, item: Item) -> Draft | None:
         """The first label of a prediction, if it is late: behind the default, if there is one."""
@@ -314,16 +312,22 @@ class Joining:
                 f"{RESERVED}default:{uuid7()}", item.prediction_id, rules.default, item.features
             )
             before.served = item.served
-            if await self._learn_defaults([(replica, before)]) == []:
+            unlabelled, waiting = await self._learn_defaults([(replica, before)])
+            if waiting:
+                raise Overloaded(
+                    "Other feedback is fixing what the default label would contradict. Send it "
+                    "again after the time that Retry-After says."
+                )
+            if not unlabelled:
                 return None
-        return self._drafted(replica, item, late(rules, item))
+        return self._claims.draft(replica, item, late(rules, item))
 
     def _second(self, replica: Replica, item: Item, rows: list[Row]) -> Draft | Receipt:
         """A label of a prediction that has one: its default, or one that was given."""
         following = second(replica.created.labels, item, rows)
         if isinstance(following, Receipt):
             return following
-        return self._drafted(replica, item, following, follows=rows[-1].offset)
+        return self._claims.draft(replica, item, following, follows=rows[-1].offset)
 
     def _is_late(self, replica: Replica, item: Item) -> bool:
         served = item.served

@@ -165,7 +165,8 @@ class Log:
         """Each draft's outcome, in their order; `LogUnavailable` if they take too long."""
         try:
             async with asyncio.timeout(self._seconds_max):
-                return await future
+                # Who waits no longer must not take the outcome from who does.
+                return await asyncio.shield(future)
         except TimeoutError:
             raise LogUnavailable(
                 f"The entry was not made durable within {self._seconds_max:g} s, and may still be. "

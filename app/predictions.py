@@ -4,7 +4,7 @@ They are written behind the answers, in batches, and kept in memory up to a numb
 
     remember ──▶ memory, unwritten ──(every predictions_write_ms)──▶ table ──▶ settle ──▶ expire
     find ◀── memory, else table
-    await_early ◀── remember, here or, a little later, in another process
+    early ◀── remember, here or, a little later, in another process
 
 Each is due at an instant: its label is late from then on. Once due it is settled (by
 `app/joining.py`: its default label learned, or its lack of one counted), and it is kept for
@@ -17,7 +17,6 @@ and its answer says so.
 
 import asyncio
 import logging
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -29,14 +28,13 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
 from app.database import Database
+from app.early import Early, Key
 from app.entries import Features, Served
 from app.errors import LogUnavailable
 from app.settings import Settings
 from app.tables import label_counts, models, predictions
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[int, str]
 
 EXPIRE_CHUNK = 5_000
 """How many expired predictions are deleted in one transaction."""
@@ -56,9 +54,6 @@ SETTLE_CHUNK = 500
 
 FIND_CHUNK = 500
 """How many predictions are looked up in one query."""
-
-POLL_SECONDS = 0.1
-"""How often a label that came early looks for a prediction that another process made."""
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,14 +99,12 @@ class Predictions:
         self._clock = clock
         self._keep_us = settings.predictions_keep_seconds * 1_000_000
         self._bytes_max = settings.predictions_memory_bytes_max
-        self._awaited_max = max(1, settings.requests_max // 4)
         self._pause_seconds = settings.predictions_write_ms / 1_000
         self._written: OrderedDict[Key, _Held] = OrderedDict()
         self._unwritten: dict[Key, _Held] = {}
         self._dangling: Counter[int] = Counter()
         self._bytes = 0
-        self._awaited: dict[Key, list[asyncio.Future[None]]] = {}
-        self._awaiting = 0
+        self.early = Early(self.recall, self.find_many, max(1, settings.requests_max // 8))
         self._is_in_doubt = False
         self._closing_tries = CLOSE_TRIES
         self._filled = asyncio.Event()
@@ -141,9 +134,7 @@ class Predictions:
         key = (model_id, id)
         self._unwritten[key] = held
         self._filled.set()
-        for future in self._awaited.pop(key, ()):
-            if not future.done():
-                future.set_result(None)
+        self.early.tell(key)
         return True
 
     def recall(self, model_id: int, id: str) -> Remembered | None:
@@ -168,31 +159,6 @@ class Predictions:
             # Another request may have predicted under one of these ids meanwhile.
             found.update((id, self.recall(model_id, id) or found[id]) for id in chunk)
         return {id: record for id, record in found.items() if record is not None}
-
-    async def await_early(self, model_id: int, id: str, seconds: float) -> Remembered | None:
-        """A prediction that is not there yet, if any process makes it within so many seconds.
-
-        Only so many labels wait at once: those that never find one must not keep out the others.
-        """
-        if self._awaiting >= self._awaited_max:
-            return None
-        self._awaiting += 1
-        try:
-            return await self._find_soon(model_id, id, seconds)
-        finally:
-            self._awaiting -= 1
-
-    async def _find_soon(self, model_id: int, id: str, seconds: float) -> Remembered | None:
-        key, deadline = (model_id, id), time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._awaited.setdefault(key, []).append(future)
-            await asyncio.wait([future], timeout=min(left, POLL_SECONDS))
-            self._forget(key, future)
-            found = await self.find(model_id, id)
-            if found is not None:
-                return found
-        return None
 
     async def has_room(self) -> None:
         """Wait while more are unwritten than a few transactions take, if they can be written."""
@@ -242,13 +208,6 @@ class Predictions:
 
     def _unexpired(self, due_at: int, body: bytes) -> Remembered | None:
         return _decoder.decode(body) if due_at >= self._clock() - self._keep_us else None
-
-    def _forget(self, key: Key, future: asyncio.Future[None]) -> None:
-        waiting = self._awaited.get(key, [])
-        if future in waiting:
-            waiting.remove(future)
-            if not waiting:
-                del self._awaited[key]
 
     async def _write_forever(self) -> None:
         while True:

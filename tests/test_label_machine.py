@@ -357,7 +357,7 @@ class Service(RuleBasedStateMachine):
         async def between() -> None:
             runtime = self.runtimes[here]
             awaited = len(truths) * len(self.models)
-            await until(lambda: runtime.predictions._awaiting == awaited)
+            await until(lambda: runtime.predictions.early._places.total() == awaited)
             asks = (predict(self.runtimes[there], features, id, name) for name in self.models)
             answers = dict(zip(self.models, await asyncio.gather(*asks), strict=True))
             self._asked(id, features, answers)
