@@ -165,9 +165,15 @@ class Database:
                     connection.execute(sa.insert(installation), row)
             self.hash_seed = int(seed)
         except LogUnavailable as error:
+            reason = reason_of(error)
+            advice = (
+                "Check that HEADRACE_DATABASE_URL names an SQLite file that this user may write, "
+                "or a new one."
+            )
+            if "locked" in reason:
+                advice = "Another process is writing it all the while. Start again when it is done."
             raise UnsafeDatabase(
-                f"The database {self.url} cannot be opened: {reason_of(error)}. Check that "
-                "HEADRACE_DATABASE_URL names an SQLite file that this user may write, or a new one."
+                f"The database {self.url} cannot be opened: {reason}. {advice}"
             ) from error
 
     def _migrate(self, connection: Connection, upgrade: Upgrade | None) -> None:

@@ -23,6 +23,7 @@ from app.database import SCHEMA, Database, migrations_folder
 from app.errors import NewerSchema, UnsafeDatabase
 from app.settings import Settings
 from app.tables import metadata
+from tests.faults.lock import held
 from tests.process import Headrace
 
 NOBODY = 65_534
@@ -188,6 +189,15 @@ def test_a_file_that_cannot_be_written_is_refused(shared_folder: Path) -> None:
     os.chmod(shared_folder, 0o555)
     with without_privileges():
         refuse(path)
+
+
+def test_a_file_that_is_locked_is_refused_as_such(tmp_path: Path) -> None:
+    path = migrated(tmp_path / "headrace.db")
+    with held(path, "BEGIN IMMEDIATE"), pytest.raises(UnsafeDatabase) as refused:
+        Database(settings_for(path).model_copy(update={"database_busy_ms": 100}))
+    assert "locked" in refused.value.message
+    assert "Start again when it is done." in refused.value.message
+    assert "HEADRACE_DATABASE_URL" not in refused.value.message
 
 
 def refuse(path: Path) -> None:
