@@ -8,9 +8,10 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from app.client import Client
 from app.main import create_app
 from app.settings import Settings
-from tests.process import Headrace, headrace
+from tests.process import LINEAR, Headrace, headrace
 
 FULL = os.environ.get("HEADRACE_TEST_FULL") == "1"
 """Whether the long suites run in their full form (`make soak`)."""
@@ -40,6 +41,29 @@ def service(tmp_path: Path) -> Iterator[Headrace]:
     """A real process."""
     with headrace(tmp_path) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
+    """A real process for all tests of a file."""
+    with headrace(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture
+def url(lasting: Headrace) -> str:
+    """Where the process of the file is reached."""
+    return f"http://127.0.0.1:{lasting.port}"
+
+
+@pytest.fixture
+def caller(url: str) -> Iterator[Client]:
+    """The Python client of a service that has the model `m`, fresh, and no other."""
+    with Client(url) as caller:
+        for model in caller.models():
+            caller.delete_model(model.name)
+        caller.create_model("m", "binary", LINEAR)
+        yield caller
 
 
 def problem(reply: Response) -> str:

@@ -87,6 +87,7 @@ DOORS: dict[str, str] = {
     "apscheduler": r"app\.jobs",
     "click": r"app\.(cli(\..+)?|demo|progress)",
     "fastapi": r"app\.(main|api\..+)",
+    "httpcore2": r"app\.client\.addresses",
     "httpx": r"nowhere",
     "httpx2": r"app\.client\..+",
     "numpy": r"learners\..+",

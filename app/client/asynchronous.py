@@ -1,5 +1,6 @@
 """The client for asyncio: each call as that of `Client`, awaited."""
 
+import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -65,6 +66,7 @@ class AsyncClient:
     ) -> None:
         self._addresses = Addresses(url)
         self._policy = self._addresses.policy(retries)
+        self._timeout = timeout
         self._http = httpx2.AsyncClient(timeout=timeouts(timeout))
 
     async def __aenter__(self) -> "AsyncClient":
@@ -181,8 +183,8 @@ class AsyncClient:
         behind: int | None = after
         while behind is not None:
             page = await self._call(calls.log(model, behind))
-            for entry in page.entries:
-                yield LogEntry.of(entry)
+            for entry in calls.entries(page):
+                yield entry
             behind = page.next
 
     async def prediction(self, model: str, id: str) -> RememberedPrediction:
@@ -220,11 +222,9 @@ class AsyncClient:
 
     async def _try(self, call: Call[Answer]) -> Answer:
         with self._addresses.reach(call.failed) as url:
-            return call.read(
-                await self._http.request(
-                    call.method, url + call.path, content=call.content, headers=calls.HEADERS
-                )
-            )
+            async with asyncio.timeout(self._timeout):
+                response = await self._http.request(**call.to(url))
+            return call.read(response)
 
     async def _try_chunk(self, chunk: Chunk[Answer]) -> None:
         with self._addresses.reach() as url:

@@ -9,7 +9,7 @@ import msgspec
 from tenacity import Retrying
 
 from app.client import calls, chunks
-from app.client.addresses import Addresses, timeouts
+from app.client.addresses import Addresses, heed_deadlines, timeouts, within
 from app.client.answers import (
     Feedback,
     Label,
@@ -38,7 +38,8 @@ class Client:
         Where the service is; or several URLs at which it can be reached. The one that worked last
         is used until it cannot be reached or answers 503.
     timeout
-        How long one try may wait for the service, in seconds.
+        How long one try may take, in seconds, from its start to the end of the answer; of many
+        items, how long the service may send nothing.
     retries
         How often a call is tried again after a failure that may pass: a connection refused or cut,
         no answer in time, or the status 429, 502, 503 or 504. With several URLs, how many rounds
@@ -63,7 +64,9 @@ class Client:
     ) -> None:
         self._addresses = Addresses(url)
         self._policy = self._addresses.policy(retries)
+        self._timeout = timeout
         self._http = httpx2.Client(timeout=timeouts(timeout))
+        heed_deadlines(self._http)
 
     def __enter__(self) -> "Client":
         return self
@@ -328,7 +331,7 @@ class Client:
         behind: int | None = after
         while behind is not None:
             page = self._call(calls.log(model, behind))
-            yield from map(LogEntry.of, page.entries)
+            yield from calls.entries(page)
             behind = page.next
 
     def prediction(self, model: str, id: str) -> RememberedPrediction:
@@ -379,11 +382,7 @@ class Client:
 
     def _try(self, call: Call[Answer]) -> Answer:
         with self._addresses.reach(call.failed) as url:
-            return call.read(
-                self._http.request(
-                    call.method, url + call.path, content=call.content, headers=calls.HEADERS
-                )
-            )
+            return call.read(self._http.request(**call.to(url), timeout=within(self._timeout)))
 
     def _try_chunk(self, chunk: Chunk[Answer]) -> None:
         with self._addresses.reach() as url:

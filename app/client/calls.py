@@ -1,7 +1,7 @@
 """The calls of the API: what each sends and what comes back. Both clients send these."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from app.client.answers import (
     Feedback,
     Label,
     Learners,
+    LogEntry,
     LogPage,
     Metrics,
     Model,
@@ -22,7 +23,7 @@ from app.client.answers import (
     RememberedPrediction,
     Scalar,
 )
-from app.client.failures import Transient, refusal, unreadable
+from app.client.failures import UNREAD, Transient, refusal, unreadable
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 Sent = TypeVar("Sent")
@@ -65,13 +66,18 @@ class Call(Generic[Answer]):
         self.content = None if body is None else encode(body)
         self.is_in_doubt = False
 
+    def to(self, url: str) -> dict[str, Any]:
+        """The request that is sent to one address."""
+        url += self.path
+        return {"method": self.method, "url": url, "content": self.content, "headers": HEADERS}
+
     def read(self, response: httpx2.Response) -> Answer:
         """The answer. Raises the error that was answered, or `Transient` if it may pass."""
         if not response.is_success:
             raise refused(response)
         try:
             return msgspec.json.decode(response.content or b"{}", type=self.answer)
-        except msgspec.DecodeError as error:
+        except UNREAD as error:
             raise unreadable(error) from error
 
     def failed(self, failure: Transient) -> None:
@@ -144,6 +150,15 @@ def metrics(model: str) -> Call[Metrics]:
 def log(model: str, after: int | None) -> Call[LogPage]:
     """A page of a model's log, behind an offset."""
     return Call("GET", f"{path_of(model, 'log')}{_query(after)}", LogPage)
+
+
+def entries(page: LogPage) -> Iterator[LogEntry]:
+    """The entries of a page of a log."""
+    for entry in page.entries:
+        try:
+            yield LogEntry.of(entry)
+        except UNREAD as error:
+            raise unreadable(error) from error
 
 
 def prediction(model: str, id: str) -> Call[RememberedPrediction]:

@@ -17,7 +17,7 @@ import msgspec
 
 from app.client.answers import Feedback, Prediction
 from app.client.calls import Answer, encode, new_id, path_of
-from app.client.failures import PASSING, ServiceUnreachable, Transient, problem, unreadable
+from app.client.failures import PASSING, UNREAD, ServiceUnreachable, Transient, problem, unreadable
 from app.errors import HeadraceError
 
 ITEMS_MAX = 1_000
@@ -25,6 +25,9 @@ ITEMS_MAX = 1_000
 
 BYTES_MAX = 1_048_576
 """How large a chunk grows before it is sent. A larger item is sent alone."""
+
+LINE_BYTES_MAX = 16 * 1_048_576
+"""How long a line of an answer may be. No service writes one that is nearly as long."""
 
 HEADERS = {"content-type": "application/x-ndjson", "accept": "application/x-ndjson"}
 
@@ -42,7 +45,8 @@ class Chunk(Generic[Answer]):
         self._outcomes: list[Answer | HeadraceError | None] = []
         self._asked: list[int] = []
         self._answered = 0
-        self._rest = b""
+        self._rest = bytearray()
+        """The last line that came, as far as it came."""
 
     def add(self, item: Item) -> bool:
         """Take an item in, under its id or a new one; whether the chunk is full."""
@@ -60,20 +64,22 @@ class Chunk(Generic[Answer]):
         """The lines of the items that have no outcome that stands, to be sent now."""
         self._asked = [n for n, outcome in enumerate(self._outcomes) if _is_open(outcome)]
         self._answered = 0
-        self._rest = b""
+        self._rest = bytearray()
         return b"".join(self._lines[n] for n in self._asked)
 
     def read(self, data: bytes) -> None:
         """Take in a part of the answer, which may end within a line."""
         # Not `splitlines`: JSON may hold characters that it takes for the end of a line.
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in filter(bytes.strip, lines):
-            self._take(line)
+        first, *others = data.split(b"\n")
+        self._grow(first)
+        for other in others:
+            self._take(bytes(self._rest))
+            self._rest = bytearray()
+            self._grow(other)
 
     def end(self) -> None:
         """The answer is over. Raises `Transient` if there are items to be sent again."""
-        if self._rest.strip():
-            self.read(b"\n")
+        self.read(b"\n")
         if self._answered < len(self._asked):
             raise _passing(ServiceUnreachable("The answer ended early. Send the rest again."))
         for outcome in self._outcomes:
@@ -93,7 +99,17 @@ class Chunk(Generic[Answer]):
         """Whether a failure to settle all items is only that of items, whose outcomes tell it."""
         return isinstance(failure, PASSING) and None not in self._outcomes
 
+    def _grow(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > LINE_BYTES_MAX:
+            raise HeadraceError(
+                f"A line of the answer is over {LINE_BYTES_MAX} bytes, so what answered is not "
+                "Headrace. Mend the address, or look at the proxy before it."
+            )
+
     def _take(self, line: bytes) -> None:
+        if not line.strip():
+            return
         if self._answered == len(self._asked):
             raise HeadraceError("More lines were answered than were sent. Update the client.")
         self._outcomes[self._asked[self._answered]] = self._outcome(line)
@@ -102,10 +118,10 @@ class Chunk(Generic[Answer]):
     def _outcome(self, line: bytes) -> Answer | HeadraceError:
         try:
             return msgspec.json.decode(line, type=self._batch.answer)
-        except msgspec.DecodeError as unread:
+        except UNREAD as unread:
             try:
                 return problem(line)
-            except msgspec.DecodeError:
+            except UNREAD:
                 raise unreadable(unread) from unread
 
 

@@ -4,6 +4,11 @@ A problem of the service becomes the class of `app.errors` with its `code`. A co
 than this client becomes the nearest family, by the status.
 """
 
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from math import ceil
+
 import msgspec
 
 from app import errors
@@ -11,6 +16,12 @@ from app.errors import HeadraceError, Problem, Unavailable, code_of
 
 RETRY_AFTER_SECONDS_MAX = 30.0
 """The longest that a call waits because the service asks it to; over it the error is raised."""
+
+RETRY_AFTER_SECONDS_TOLD_MAX = 86_400.0
+"""The longest that the error then tells its reader to wait, whatever the service said."""
+
+UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading an answer raises that is not JSON, not UTF-8, nested too deep or of other fields."""
 
 FAMILIES: dict[int, type[HeadraceError]] = {
     400: errors.BadRequest,
@@ -83,7 +94,7 @@ _said = msgspec.json.Decoder(Said)
 
 
 def problem(line: bytes) -> HeadraceError:
-    """The problem in an answer. Raises `msgspec.DecodeError` if it is none."""
+    """The problem in an answer. Raises one of `UNREAD` if it is none."""
     return _said.decode(line).error()
 
 
@@ -91,7 +102,7 @@ def refusal(status: int, retry_after: str | None, content: bytes) -> HeadraceErr
     """What an answer that is no success means."""
     try:
         error = problem(content)
-    except msgspec.DecodeError:
+    except UNREAD:
         text = content[:200].decode(errors="replace").strip()
         error = FAMILIES.get(status, HeadraceError)(
             f"What answered, with status {status}, is not Headrace: {text!r}. Mend the address, or "
@@ -99,16 +110,31 @@ def refusal(status: int, retry_after: str | None, content: bytes) -> HeadraceErr
         )
     if not isinstance(error, PASSING) and status not in (429, 502, 503, 504):
         return error
-    after = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+    after = _seconds_of(retry_after or "")
     if isinstance(error, Unavailable):
-        error.retry_after_seconds = int(after)
+        error.retry_after_seconds = ceil(after)
     if after > RETRY_AFTER_SECONDS_MAX:
         return error
     return Transient(error, after, is_ambiguous=not isinstance(error, UNTAKEN))
 
 
-def unreadable(error: msgspec.DecodeError) -> HeadraceError:
-    """The error for a success whose body is not what this client reads."""
+def unreadable(error: Exception) -> HeadraceError:
+    """The error for an answer that came, but is not what this client reads."""
     return HeadraceError(
         f"The answer is not one that this client reads: {error}. Mend the address, or update it."
     )
+
+
+def _seconds_of(retry_after: str) -> float:
+    """How long a `Retry-After` asks to wait: so many seconds, or until a date.
+
+    What is neither (`-1`, `nan`, `1.5`) and a date that is over count as 0: nothing was asked.
+    """
+    if retry_after.isascii() and retry_after.isdecimal():
+        return min(float(retry_after), RETRY_AFTER_SECONDS_TOLD_MAX)
+    try:
+        # A date of HTTP is one of Greenwich, always.
+        until = parsedate_to_datetime(retry_after).replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(0.0, until - time.time()), RETRY_AFTER_SECONDS_TOLD_MAX)
