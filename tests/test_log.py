@@ -252,7 +252,8 @@ async def test_closing_commits_what_waits_and_takes_nothing_more(settings: Setti
         waiting = [asyncio.create_task(log.append(draft(model, f"e{i}"))) for i in range(50)]
         await asyncio.sleep(0)
         await log.close()
-        assert [task.result().offset for task in waiting] == list(range(2, 52))
+        receipts = await asyncio.gather(*waiting)
+        assert [receipt.offset for receipt in receipts] == list(range(2, 52))
         with pytest.raises(Overloaded):
             await log.append(draft(model, "late"))
         assert len(await log.all(model)) == 50
