@@ -22,9 +22,13 @@ SAMPLE_ROWS = 10_000
 MAGNITUDE_MAX = 1e15
 """Beyond it whole numbers are names: a float would round them, and the service refuses them."""
 
+NEARLY_SHARE = 0.9
+"""A category of which this share of the cells are numbers was meant as one of numbers, perhaps."""
+
 MISSING = frozenset({"na", "n/a", "nan", "null", "none"})
 """What stands for a missing value where numbers or booleans are wanted, in any case."""
 
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 BOOLEANS = {"true": True, "false": False}
 TRUTHS = {**BOOLEANS, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -37,7 +41,8 @@ class Column(NamedTuple):
     """What the sampled rows say of a column; `type` is None if all its cells are missing.
 
     `is_counter` says that its whole numbers go up by one from row to row, `are_instants` that all
-    its cells are dates or times, `words` how many words a cell has on average.
+    its cells are dates or times, `words` how many words a cell has on average. `odd` says what of a
+    category keeps it from being numbers, if that is little.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Column(NamedTuple):
     is_counter: bool
     are_instants: bool
     words: float
+    odd: str | None = None
 
 
 def profile(rows: list[Row], is_text: bool) -> dict[str, Column]:
@@ -197,4 +203,21 @@ def _column(name: str, cells: list[Any], rows: int, is_text: bool) -> Column:
         is_counter=bool(steps) and steps == [*range(steps[0], steps[0] + rows)],
         are_instants=type == "category" and all(instant_of(text) is not None for text in texts),
         words=sum(len(text.split()) for text in texts) / max(len(texts), 1),
+        odd=_odd(cells) if type == "category" and is_text else None,
     )
+
+
+def _odd(cells: list[str]) -> str | None:
+    present = [cell for cell in cells if cell.lower() not in MISSING]
+    others = [cell for cell in present if plain_number(cell) is None]
+    if any(number_of(cell) is not None for cell in others):
+        return None  # Names like the zip code 01234, of which some look like numbers.
+    enough = NEARLY_SHARE * len(present)
+    if len(present) - len(others) >= enough:
+        if not others:
+            return None
+        return f"all but {len(others):,} of {len(present):,} are numbers: {shown(others[0])} is not"
+    commas = [cell for cell in others if DECIMAL_COMMA.fullmatch(cell)]
+    if len(present) - len(others) + len(commas) >= enough:
+        return f"{shown(commas[0])} is no number: write it with a point"
+    return None

@@ -5,24 +5,30 @@
         ─▶ [--predict-first: predict a few rows, then send their labels by prediction_id]
         ─▶ feedback                                       the id is known ─▶ already learned
 
-The id of a row is a digest of the file's header and first row, the row's number, and a digest of
-the row. Whatever ends a load, the same load again passes over what was learned and goes on; a file
-that has grown since goes on with what is new; and another file has other ids.
+The id of a row is a digest of the file's header and first row, or of the source that was named; the
+row's number; and a digest of the row. Whatever ends a load, the same load again passes over what
+was learned and goes on, and a file that has grown since goes on with what is new. Another file with
+the same header and first row shares the ids of those rows that are equal and in the same place.
+
+A service that is away is waited for, and sent again what it did not answer, under the same ids.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from app.client import Client, Model
+from app.client import Client, Feedback, Model, Prediction
 from app.columns import (
     SAMPLE_ROWS,
     Convert,
     are_integers,
     converter,
+    is_integer,
     label_converter,
     types_of,
 )
@@ -41,8 +47,20 @@ from app.tabular import Row, Table, UnreadableFile, nearest
 CHUNK_ROWS = 100
 """How many rows are predicted before the first of them is labelled: the delay of their labels."""
 
-ENDING = (Unavailable, TooMany, UnknownModel, Internal)
+PASSING = (Unavailable, TooMany)
+"""What may pass by itself: it is waited for."""
+
+ENDING = (*PASSING, UnknownModel, Internal)
 """What is no fault of a row: the load ends, and can be run again."""
+
+WAIT_SECONDS = 300.0
+"""How long a service that is away is waited for, unless told otherwise."""
+
+ASK_SECONDS = 1.0
+"""How often it is asked meanwhile."""
+
+LABELS_READ = 1_000
+"""How many entries of the log tell whether a model's labels are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,10 @@ class Roles:
 
 @dataclass
 class Tally:
-    """What became of the rows. `duplicates` had been learned before, `unlearnable` broke it."""
+    """What became of the rows. `duplicates` had been learned before, `unlearnable` broke it.
+
+    `held_back` is the last row if it has no end yet; it is none of the `rows`.
+    """
 
     rows: int = 0
     learned: int = 0
@@ -81,6 +102,7 @@ class Tally:
     unlabelled: int = 0
     unlearnable: int = 0
     predicted: int = 0
+    held_back: int = 0
 
     def plain(self) -> dict[str, int]:
         """The counts by their names."""
@@ -105,14 +127,25 @@ class Watcher(Reading, Protocol):
     def refused(self, row: Row, reason: str) -> None:
         """A row was refused."""
 
+    def away(self, seconds: float, reason: str) -> None:
+        """The service cannot answer now, and is waited for so long."""
+
 
 class Loader:
-    """One load of a table into a model."""
+    """One load of a table into a model. A service that is away is waited for `wait_seconds`."""
 
     def __init__(
         self, client: Client, model: Model, table: Table, roles: Roles, watcher: Watcher
     ) -> None:
         self.tally = Tally()
+        self.wait_seconds = WAIT_SECONDS
+        self.is_sending = False
+        """Whether rows are under way, of which nobody knows yet what became."""
+        self.known_between = 0
+        """How many rows that had been learned before came behind one that had not."""
+        self._is_stopping = False
+        self._away_since: float | None = None
+        self._fault: UnreadableFile | None = None
         self._client, self._model, self._table = client, model, table
         self._roles, self._watcher = roles, watcher
         sample = table.sample(SAMPLE_ROWS)
@@ -125,7 +158,7 @@ class Loader:
                 f"{', '.join(list(known)[:3])}. Is it the right file, and the right model?"
             )
         labels = [row.cell(roles.label) for row in sample] if roles.label else []
-        self._label = label_converter(model.task, are_integers(labels))
+        self._label = label_converter(model.task, self._are_integers(labels))
         self._converters: dict[str, Convert] = {}
         if table.is_text:
             types = types_of(table, model.features)
@@ -140,16 +173,45 @@ class Loader:
         if self._roles.time is not None:
             rows = in_order(self._table, self._roles.time, self._watcher)
         examples = self._examples(rows, predict_first)
-        if not predict_first:
+        if predict_first:
+            while chunk := list(islice(examples, CHUNK_ROWS)):
+                self._ask_and_learn(chunk)
+        else:
             self._learn((_with_features(example), example) for example in examples)
-            return
-        while chunk := list(islice(examples, CHUNK_ROWS)):
-            self._ask_and_learn(chunk)
+        if self._fault is not None:
+            raise self._fault
+        if self._is_stopping:
+            raise KeyboardInterrupt
+        self.tally.held_back = int(self._table.is_held_back)
+
+    def stop(self) -> None:
+        """Send no further row: `run` raises `KeyboardInterrupt` behind those under way."""
+        self._is_stopping = True
+
+    def _are_integers(self, labels: list[Any]) -> bool:
+        """Whether labels that are whole numbers are sent as such: as the model knows them."""
+        if self._model.task == "multiclass":
+            for entry in islice(self._client.log(self._model.name), LABELS_READ):
+                label = entry.fields.get("label")
+                if type(label) is int or (isinstance(label, str) and is_integer(label)):
+                    return type(label) is int
+        return are_integers(labels)
 
     def _examples(self, rows: Iterable[Row], predict_first: bool) -> Iterator[Example]:
-        """The rows that can be sent; what becomes of the others is counted here."""
+        """The rows that can be sent; what becomes of the others is counted here.
+
+        What ends the file before its end is kept, so that the rows before it are sent.
+        """
         needs_label = self._model.task != "anomaly" and not predict_first
-        for row in rows:
+        remaining = iter(rows)
+        while not self._is_stopping:
+            try:
+                row = next(remaining, None)
+            except UnreadableFile as fault:
+                self._fault = fault
+                return
+            if row is None:
+                return
             if row.fault is not None:
                 self._refuse(row, row.fault)
                 continue
@@ -188,10 +250,8 @@ class Loader:
 
     def _ask_and_learn(self, chunk: list[Example]) -> None:
         """Predict a few rows, then send the labels of those predictions."""
-        questions = [{"id": example.id, "features": example.features} for example in chunk]
-        answers = list(self._client.predict_many(self._model.name, questions))
         labelled = []
-        for example, answer in zip(chunk, answers, strict=True):
+        for example, answer in zip(chunk, self._predictions(chunk), strict=True):
             body = {**_body(example), "prediction_id": example.id}
             if isinstance(answer, Unanswerable):
                 body = _with_features(example)
@@ -208,29 +268,82 @@ class Loader:
         # A crash forgets the newest predictions; their rows are here, and can be learned without.
         self._learn((_with_features(example), example) for example in forgotten)
 
+    def _predictions(self, chunk: list[Example]) -> list[Prediction | HeadraceError]:
+        """What is answered to a few rows, when all are answered."""
+        questions = [{"id": example.id, "features": example.features} for example in chunk]
+        while True:
+            try:
+                with self._sending():
+                    answers = list(self._client.predict_many(self._model.name, questions))
+                    failed = next((a for a in answers if isinstance(a, PASSING)), None)
+                    if failed is None:
+                        self._away_since = None
+                        return answers
+                    raise failed
+            except PASSING as error:
+                self._wait(error)
+
     def _learn(self, sent: Iterable[tuple[dict[str, Any], Example]]) -> list[Example]:
         """Send feedback; the rows whose prediction the service does not remember."""
-        waiting: deque[Example] = deque()
-        forgotten = []
+        remaining = iter(sent)
+        waiting: deque[tuple[dict[str, Any], Example]] = deque()
+        forgotten: list[Example] = []
+        again = 0
 
         def bodies() -> Iterator[dict[str, Any]]:
-            for body, example in sent:
-                waiting.append(example)
+            yield from [body for body, _ in waiting]
+            for body, example in remaining:
+                waiting.append((body, example))
                 yield body
 
-        for answer in self._client.feedback_many(self._model.name, bodies()):
-            example = waiting.popleft()
-            if isinstance(answer, UnknownPrediction):
-                forgotten.append(example)
-            elif isinstance(answer, HeadraceError):
-                self._refuse(example.row, _reason(answer))
-            elif answer.duplicate:
-                self._done("duplicates")
-            elif any(warned.code == "unlearnable" for warned in answer.warnings or ()):
-                self._done("unlearnable")
-            else:
-                self._done("learned")
-        return forgotten
+        while True:
+            try:
+                with self._sending():
+                    for answer in self._client.feedback_many(self._model.name, bodies()):
+                        _, example = waiting[0]
+                        if isinstance(answer, UnknownPrediction):
+                            forgotten.append(example)
+                        else:
+                            self._count(example, answer, was_sent=again > 0)
+                        waiting.popleft()
+                        again, self._away_since = max(again - 1, 0), None
+                return forgotten
+            except PASSING as error:
+                again = len(waiting)
+                self._wait(error)
+
+    def _count(self, example: Example, answer: Feedback | HeadraceError, was_sent: bool) -> None:
+        if isinstance(answer, HeadraceError):
+            self._refuse(example.row, _reason(answer))
+        elif answer.duplicate:
+            self.known_between += self.tally.learned > 0 and not was_sent
+            self._done("duplicates")
+        elif any(warned.code == "unlearnable" for warned in answer.warnings or ()):
+            self._done("unlearnable")
+        else:
+            self._done("learned")
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        self.is_sending = True
+        try:
+            yield
+        finally:
+            self.is_sending = False
+
+    def _wait(self, error: HeadraceError) -> None:
+        """Return when it is worth to try again. Raises the error if that takes too long."""
+        if self._is_stopping:
+            raise KeyboardInterrupt
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            if self.wait_seconds:
+                self._watcher.away(self.wait_seconds, error.message)
+        while time.monotonic() - self._away_since < self.wait_seconds:
+            time.sleep(ASK_SECONDS)
+            if self._client.is_ready():
+                return
+        raise error
 
     def _refuse(self, row: Row, reason: str) -> None:
         self._watcher.refused(row, reason)

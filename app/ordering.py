@@ -79,22 +79,34 @@ def _read(file: IO[bytes]) -> Iterator[Timed]:
 
 
 def _timed(table: Table, column: str, reading: Reading) -> Iterator[Timed]:
-    """Each row that has no fault, with its time. All times are read as the first one is."""
-    read: Callable[[str], float | None] | None = None
-    for row in table.rows():
-        if row.fault is not None:
-            continue
+    for time, row in times(table.rows(), table, column):
         if row.number % TOLD_ROWS == 0:
             reading.reading(row.number)
+        yield time, row
+
+
+def times(rows: Iterable[Row], table: Table, column: str) -> Iterator[Timed]:
+    """Each row that has no fault, with its time. All times are read as the first one is.
+
+    Raises `UnreadableFile` if a row has no time.
+    """
+    read: Callable[[str], float | None] | None = None
+    for row in rows:
+        if row.fault is not None:
+            continue
         cell: Any = row.cell(column)
         text = str(cell) if cell is not None else ""
+        wanted = "Times are numbers, or ISO 8601 like 2013-01-31T10:00:00Z, and every row has one."
         if read is None:
             read = instant_of if number_of(text) is None else number_of
+        elif read is number_of:
+            wanted = "The first row's time is a number, so all are to be."
         time = read(text)
         if time is None:
             raise UnreadableFile(
-                f"{table.path}, line {row.line}: the time {column} is {shown(text)}. Times are "
-                "numbers, or ISO 8601 like 2013-01-31T10:00:00Z, and every row has one."
+                f"{table.path}, line {row.line}: the time {column} is {shown(text)}. {wanted} Mend "
+                f"the column, or say --drop {column} instead of --time: then the rows are learned "
+                "in the order of the file."
             )
         yield float(time), row
 

@@ -11,11 +11,23 @@ label. The columns are named in the spec, so that what is left out stays out of 
 sent. Everything is said of the first rows; a later row may be otherwise.
 """
 
+from collections import deque
 from typing import Any, NamedTuple
 
-from app.columns import SAMPLE_ROWS, TRUTHS, Column, are_integers, plain_number, profile
+from app.columns import (
+    MISSING,
+    SAMPLE_ROWS,
+    TRUTHS,
+    Column,
+    are_integers,
+    label_converter,
+    plain_number,
+    profile,
+    shown,
+)
 from app.loading import Roles
-from app.tabular import Table, UnreadableFile
+from app.ordering import times
+from app.tabular import Row, Table, UnreadableFile
 
 CLASSES_MAX = 20
 """Whole numbers with more different values than this are a quantity, not a class."""
@@ -49,11 +61,17 @@ class Fate(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """A model for a table, and what becomes of each of its columns but the label."""
+    """A model for a table, and what becomes of each of its columns but the label.
+
+    `why` says what of the labels made the task, if it may be otherwise than was meant. `time` is
+    the only column that can tell the order in which the rows are to be learned.
+    """
 
     task: str
     learner: Any
     fates: dict[str, Fate]
+    why: str = ""
+    time: str | None = None
 
     def features(self) -> dict[str, str]:
         """The types of what is kept."""
@@ -61,40 +79,88 @@ class Proposal(NamedTuple):
 
     def dropped(self) -> list[str]:
         """The columns that are left out without having been named as such."""
-        return [name for name, fate in self.fates.items() if fate.is_dropped and fate.how != NAMED]
+        return [
+            name
+            for name, fate in self.fates.items()
+            if fate.is_dropped and fate.how not in (NAMED, ORDERING)
+        ]
 
 
 NAMED = "is named as no feature"
+ORDERING = "is a date or time: the rows are learned in its order, by --time"
 
 
 def propose(table: Table, roles: Roles, task: str | None = None) -> Proposal:
     """A model for a table, of this task or of the one that the labels look like.
 
-    Raises `UnreadableFile` if a column is missing, no row has a label, or no feature is left.
+    Raises `UnreadableFile` if a column is missing, no row has a label, the labels are none of the
+    task, a row has no time, or no feature is left.
     """
     sample = table.sample(SAMPLE_ROWS)
     columns = profile(sample, table.is_text)
     roles.check(columns, table)
-    labels = [] if roles.label is None else [row.cell(roles.label) for row in sample]
-    task = task or _task([label for label in labels if label is not None and label != ""], table)
+    labelled = [(row, row.cell(roles.label)) for row in sample] if roles.label else []
+    labelled = [(row, label) for row, label in labelled if label is not None and label != ""]
+    if task is None:
+        task = _task([label for _, label in labelled], table)
+        odd = columns[roles.label].odd if roles.label else None
+        why = f"of the labels, {odd}" if odd else _why(task, [label for _, label in labelled])
+    else:
+        why = ""
+        _check(task, labelled, table)
+    if roles.time is not None:
+        deque(times(sample, table, roles.time), maxlen=0)
     beside = {name for row in sample for name in row.beside or ()}
     fates = {
         name: Fate(None, NAMED) if name in roles.named() else _fate(column)
         for name, column in columns.items()
         if name != roles.label and (name not in beside or name in roles.named())
     }
+    ordering = [
+        name
+        for name in fates
+        if columns[name].are_instants and not columns[name].missing and name not in roles.named()
+    ]
+    time = ordering[0] if roles.time is None and len(ordering) == 1 else None
+    if time is not None:
+        fates[time] = Fate(None, ORDERING)
     if all(fate.is_dropped for fate in fates.values()):
         raise UnreadableFile(
             f"{table.path} has no column to learn from: each is the label, names its row, or is "
             "empty. Write the learner yourself: --learner."
         )
-    return Proposal(task, _learner(fates, task), fates)
+    return Proposal(task, _learner(fates, task), fates, why, time)
+
+
+def _check(task: str, labelled: list[tuple[Row, Any]], table: Table) -> None:
+    """Raises `UnreadableFile` if most labels are none of the task: a few are refused later."""
+    convert = label_converter(task, labels_are_integers=False)
+    wrong = []
+    for row, label in labelled:
+        try:
+            convert(label)
+        except ValueError as error:
+            wrong.append(f"line {row.line}: {error}")
+    if 2 * len(wrong) > len(labelled):
+        raise UnreadableFile(
+            f"{table.path}, {wrong[0]}. Most labels are like it. Rewrite them, or "
+            "leave --task out: then one is proposed that takes them."
+        )
+
+
+def _why(task: str, labels: list[Any]) -> str:
+    """Two texts are told apart as well by the task binary, which does not take them."""
+    kinds = [*dict.fromkeys(label for label in labels if str(label).lower() not in MISSING)]
+    if task != "multiclass" or len(kinds) != 2 or not all(isinstance(kind, str) for kind in kinds):
+        return ""
+    first, second = map(shown, kinds)
+    return f"the labels are {first} and {second}, and binary takes only true and false, or 1 and 0"
 
 
 def _task(labels: list[Any], table: Table) -> str:
     texts = {str(label).lower() for label in labels if not isinstance(label, float)}
     texts |= {f"{label:g}" for label in labels if isinstance(label, float)}
-    values = texts - {"na", "n/a", "nan", "null", "none"}
+    values = texts - MISSING
     if not values:
         raise UnreadableFile(
             f"{table.path} has no label in its first {SAMPLE_ROWS:,} rows. Name another column."
@@ -109,6 +175,11 @@ def _task(labels: list[Any], table: Table) -> str:
 
 
 def _fate(column: Column) -> Fate:
+    fate = _fate_of_type(column)
+    return fate if column.odd is None else Fate(fate.type, f"{fate.how}. But {column.odd}")
+
+
+def _fate_of_type(column: Column) -> Fate:
     present = column.rows - column.missing
     differs = present >= NAMING_ROWS_MIN and column.distinct >= NAMING_SHARE * present
     if column.type is None:

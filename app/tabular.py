@@ -1,13 +1,18 @@
 """Rows of CSV and NDJSON files, plain or compressed, read as a stream.
 
 A file is never held whole. What is wrong with one row is said in the row, and reading goes on; what
-is wrong with the file raises `UnreadableFile`, with a sentence that says where and what to do.
+is wrong with the file raises `UnreadableFile`, with a sentence that says where and what to do: also
+where it cannot be told any more which text is a row and which is inside a cell.
+
+A file may be read while it is written. A last row that has no end yet is held back, unless the file
+has been at rest for a while: then it is taken for whole.
 """
 
 import csv
 import difflib
 import gzip
 import io
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,11 +29,22 @@ SNIFFED_CHARS = 65_536
 """How much of a file is read to find its delimiter."""
 
 LINE_CHARS_MAX = 8_388_608
-"""A line that is longer is taken for a file that has no lines."""
+"""A line that is longer is taken for a file that has no lines, and a cell for a quote left open."""
+
+csv.field_size_limit(LINE_CHARS_MAX)  # Of the whole process; nothing else in it reads CSV.
+
+LEVELS_MAX = 32
+"""How deep a line of NDJSON may be nested. A row has two levels at most, so it is at fault."""
+
+REST_SECONDS = 60.0
+"""A file that was not written to for so long is taken for finished."""
 
 DELIMITERS = ",;\t|"
 CSV_NAMES = (".csv", ".tsv", ".txt")
 NDJSON_NAMES = (".ndjson", ".jsonl")
+PACKED_NAMES = (".gz", ".zst")
+
+UNCLOSED = "opens a quote that is never closed"
 
 
 class UnreadableFile(Exception):
@@ -63,11 +79,21 @@ class Row(NamedTuple):
 class Table:
     """A file of rows. Its head is read at once, its rows anew by each call of `rows`.
 
-    `is_text` says that the values are text, as in CSV; those of NDJSON have their types.
+    `is_text` says that the values are text, as in CSV; those of NDJSON have their types. `digest`
+    tells files apart by their names of columns and their first row, or by the `source` that is
+    given: a file that grows keeps it. `open_line` is where the newest reading met a last row that
+    has no end, and `is_held_back` says that this row was not read.
     """
 
-    def __init__(self, path: Path, delimiter: str | None = None) -> None:
+    def __init__(self, path: Path, delimiter: str | None = None, source: str | None = None) -> None:
+        if str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise UnreadableFile(
+                f"{path} is a stream, and the rows are read more than once. Write them into a file "
+                "first."
+            )
         self.path = path
+        self.open_line: int | None = None
+        self.is_held_back = self._is_open = False
         self.is_text = self._is_csv()
         self.delimiter = delimiter or (self._sniffed() if self.is_text else "")
         self.is_nested = False
@@ -77,10 +103,13 @@ class Table:
         if first is None:
             raise UnreadableFile(f"{path} has no row that can be read{self._why()}.")
         head = msgspec.json.encode([self.columns, first.content])
+        if source is not None:
+            head = source.encode("utf-8", "surrogatepass")
         self.digest = blake2b(head, digest_size=8).hexdigest()
 
     def rows(self) -> Iterator[Row]:
         """The rows in the order of the file; what is wrong with one is said in it."""
+        self.open_line, self.is_held_back = None, False
         return self._csv_rows() if self.is_text else self._json_rows()
 
     def sample(self, count: int) -> list[Row]:
@@ -95,7 +124,7 @@ class Table:
         return min(self._raw.tell() / size, 1.0)
 
     def _is_csv(self) -> bool:
-        names = [name.lower() for name in self.path.suffixes[-2:] if name not in (".gz", ".zst")]
+        names = [name.lower() for name in self.path.suffixes[-2:] if name not in PACKED_NAMES]
         if names and names[-1] in (*CSV_NAMES, *NDJSON_NAMES):
             return names[-1] in CSV_NAMES
         head = self._head().lstrip()
@@ -150,22 +179,26 @@ class Table:
             reader = csv.reader(self._lines(text), delimiter=self.delimiter, strict=True)
             number, header_passed = 0, False
             while True:
-                line = reader.line_num + 1
+                line, fault = reader.line_num + 1, None
                 try:
                     cells = next(reader, None)
                 except csv.Error as error:
-                    number += 1
-                    yield Row(number, line, "", {}, _csv_fault(error))
-                    continue
+                    fault = _csv_fault(error)
+                    if fault != UNCLOSED:
+                        raise self._lost(line, fault) from None
+                    cells, self._is_open = [""], True
                 if cells is None:
                     return
                 if not cells or not header_passed:
                     header_passed = header_passed or any(cells)
                     continue
+                if self._is_open and self._holds_back(line):
+                    return
                 number += 1
                 content = "\x1f".join(cells)
-                if len(cells) != width:
+                if fault is None and len(cells) != width:
                     fault = f"has {_cells(len(cells))}, and the header has {width}"
+                if fault is not None:
                     yield Row(number, line, content, {}, fault)
                     continue
                 values = dict(zip(self.columns, map(str.strip, cells), strict=True))
@@ -181,10 +214,18 @@ class Table:
                 try:
                     found = msgspec.json.decode(content)
                 except msgspec.DecodeError as error:
+                    # An object that is read has its end, with or without that of the line.
+                    if self._is_open and self._holds_back(line):
+                        return
                     yield Row(number, line, content, {}, f"is not JSON: {error}")
                     continue
-                if not isinstance(found, dict):
-                    yield Row(number, line, content, {}, "is not a JSON object")
+                except RecursionError:
+                    yield Row(number, line, content, {}, "is nested too deeply")
+                    continue
+                if not isinstance(found, dict) or _is_deep(found):
+                    is_object = isinstance(found, dict)
+                    fault = "is nested too deeply" if is_object else "is not a JSON object"
+                    yield Row(number, line, content, {}, fault)
                     continue
                 if number == 1:
                     self.is_nested = isinstance(found.get("features"), dict)
@@ -197,8 +238,25 @@ class Table:
                 else:
                     yield Row(number, line, content, {}, "has no object `features`, as line 1 has")
 
+    def _holds_back(self, line: int) -> bool:
+        """Whether a last row without an end is not to be read, because more of it may come."""
+        self.open_line = line
+        # A compressed file tells by itself that it is cut.
+        if self.path.suffix.lower() not in PACKED_NAMES:
+            self.is_held_back = time.time() - self.path.stat().st_mtime < REST_SECONDS
+        return self.is_held_back
+
+    def _lost(self, line: int, fault: str) -> UnreadableFile:
+        """Behind such a fault, text inside a cell might be read as rows."""
+        return UnreadableFile(
+            f"{self.path}, line {line:,} {fault}. It cannot be told where the next row begins, so "
+            "nothing from this line on is read. Mend the row's quotes: a quote inside a quoted "
+            "cell is written twice."
+        )
+
     def _lines(self, text: io.TextIOBase) -> Iterator[str]:
         count = 0
+        self._is_open = False
         while True:
             try:
                 line = text.readline(LINE_CHARS_MAX)
@@ -215,6 +273,7 @@ class Table:
                     f"{self.path}, line {count:,} has over {LINE_CHARS_MAX:,} characters. One row "
                     "per line is wanted."
                 )
+            self._is_open = not line.endswith(("\n", "\r"))
             yield line
 
     @contextmanager
@@ -243,6 +302,8 @@ class Table:
 
     def _why(self) -> str:
         row = next(self.rows(), None)
+        if self.is_held_back:
+            return f": line {self.open_line} has no end yet, and may be still being written"
         if row is None:
             return " but its header" if self.is_text else ""
         return f": line {row.line} {row.fault}"
@@ -296,6 +357,21 @@ def _plain(raw: BinaryIO) -> Any:
     return raw
 
 
+def _is_deep(found: Any) -> bool:
+    """Whether JSON is nested beyond what is surely read and written again."""
+    layer = [found]
+    for _ in range(LEVELS_MAX):
+        holders = [value for value in layer if isinstance(value, dict | list)]
+        if not holders:
+            return False
+        layer = [
+            inner
+            for holder in holders
+            for inner in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+    return True
+
+
 def _cells(count: int) -> str:
     return "1 cell" if count == 1 else f"{count} cells"
 
@@ -303,7 +379,7 @@ def _cells(count: int) -> str:
 def _csv_fault(error: csv.Error) -> str:
     text = str(error)
     if "unexpected end of data" in text:
-        return "opens a quote that is never closed"
+        return UNCLOSED
     if "field larger" in text:
-        return f"has a cell of over {csv.field_size_limit():,} characters; is a quote left open?"
+        return f"has a cell of over {LINE_CHARS_MAX:,} characters, as if a quote were left open"
     return f"cannot be read: {text}"

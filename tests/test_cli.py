@@ -168,7 +168,7 @@ def test_a_model_from_its_creation_to_its_end(service: Headrace) -> None:
     taught = ["feedback", "page", "--prediction", "visit", "--label", "TRUE", "--id", "one"]
     # The learner breaks on the zip code: said, and no failure of the command.
     assert "unlearnable" in ask(service, *taught).stderr
-    assert "Already learned, at offset 2" in ask(service, *taught).stdout
+    assert "Already taken, at offset 2" in ask(service, *taught).stdout
     fact = ["feedback", "page", "--features", '{"age": 9}', "--label", "0", "--json"]
     assert json.loads(ask(service, *fact).stdout)["duplicate"] is False
 
@@ -221,8 +221,9 @@ def test_features_come_as_json_as_pairs_or_on_stdin(service: Headrace) -> None:
     ("arguments", "said"),
     [
         (["predict", "tree"], "Give features"),
-        (["predict", "tree", "age"], "is no JSON"),
-        (["predict", "tree", "a=1", "age"], "is no pair"),
+        (["predict", "tree", "age"], "'age' is no feature: write name=value, such as age=1"),
+        (["predict", "tree", "{age"], "is no JSON"),
+        (["predict", "tree", "a=1", "age"], "is no feature: write name=value"),
         (["predict", "tree", "[1]"], "is to be a JSON object"),
         (["feedback", "tree", "--label", "true"], "one of the two"),
         (["feedback", "tree", "--prediction", "p", "--features", "{}"], "one of the two"),
@@ -231,6 +232,8 @@ def test_features_come_as_json_as_pairs_or_on_stdin(service: Headrace) -> None:
         (["create", "x", "--task", "binary", "--learner", "@none.json"], "cannot be read"),
         (["models", "--url", "localhost:8000"], "is no URL of HTTP"),
         (["completion", "tcsh"], "tcsh"),
+        (["learners", "--task", "foo"], "'binary', 'multiclass', 'regression', 'anomaly'"),
+        (["load", "m", "same.csv", "--rejects", "./same.csv"], "would write over the file itself"),
     ],
 )
 def test_a_mistaken_call_says_how_it_is_written(

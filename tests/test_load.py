@@ -280,13 +280,17 @@ def test_a_service_that_goes_away_ends_the_load_with_3(tmp_path: Path) -> None:
     file = write(tmp_path / "f.csv", HEAD, fruit(MANY))
     with headrace(tmp_path) as service:
         service.create("gone", learner=TREE)
-        process = started(service, "gone", str(file), "--label", "is_big")
+        process = started(service, "gone", str(file), "--label", "is_big", "--wait", "1")
         while service.get("/v1/models/gone").body["offset"] < 500:
             time.sleep(0.02)
         service.kill()
         _, said = process.communicate(timeout=60)
         assert process.returncode == 3, said
-        assert "did not answer" in said and "The same command again goes on" in said
+        assert (
+            "did not answer" in said
+            and "up to 1 s" in said
+            and "The same command again goes on" in said
+        )
         service.start()
         said_again = loaded(service, "gone", str(file), "--label", "is_big")
         assert said_again["learned"] + said_again["duplicates"] == MANY

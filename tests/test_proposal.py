@@ -101,6 +101,72 @@ def test_a_file_without_a_label_or_a_feature_is_refused(tmp_path: Path) -> None:
         proposed(path, "Y")
 
 
+@pytest.mark.parametrize(
+    ("task", "label", "said"),
+    [
+        ("binary", "yes", "line 2: the label is 'yes', and binary takes true or false, or 1 or 0"),
+        ("regression", "2,5", "line 2: the label is '2,5', and regression takes a number"),
+    ],
+)
+def test_a_task_that_the_labels_do_not_fit_is_refused_before_it_is_created(
+    service: Headrace, tmp_path: Path, task: str, label: str, said: str
+) -> None:
+    path = write(tmp_path, "x,y", lambda n: [n % 7, label], count=60)
+    given = ["--from", str(path), "--label", "y", "--task", task, "--yes"]
+    done = ask(service, "create", f"unfit-{task}", *given, status=1)
+    assert said in done.stderr and "leave --task out" in done.stderr
+    assert service.get(f"/v1/models/unfit-{task}").status == 404
+
+
+def test_a_few_labels_that_do_not_fit_are_left_to_the_load(tmp_path: Path) -> None:
+    path = write(tmp_path, "x,y", lambda n: [n % 7, n % 2 if n else "maybe"], count=60)
+    assert propose(Table(path), Roles("y"), "binary").task == "binary"
+
+
+def test_what_made_the_task_of_two_texts_is_told(service: Headrace, tmp_path: Path) -> None:
+    path = write(tmp_path, "x,y", lambda n: [n % 7, "yes" if n % 2 else "no"], count=60)
+    done = ask(service, "create", "texts", "--from", str(path), "--label", "y", "--yes")
+    told = "of the task multiclass: the labels are 'no' and 'yes', and binary takes only true and"
+    assert told in done.stderr
+
+
+def test_a_cell_that_keeps_a_column_from_being_numbers_is_told(tmp_path: Path) -> None:
+    def row(n: int) -> list[Any]:
+        price, all_comma = f"{n / 4}" if n != 7 else "1,75", f"{n},5"
+        code = f"{n:03}" if n < 5 else f"{100 + n}"
+        return [price, all_comma, code, n % 3, n % 7, f"{n / 3}" if n != 9 else "?"]
+
+    path = write(tmp_path, "price,comma,code,kind,x,y", row, count=100)
+    found = proposed(path, "y")
+    how = {name: fate.how for name, fate in found.fates.items()}
+    assert how["price"].endswith("But all but 1 of 100 are numbers: '1,75' is not")
+    assert how["comma"].endswith("But '0,5' is no number: write it with a point")
+    assert "But" not in how["code"]
+    assert found.why == "of the labels, all but 1 of 100 are numbers: '?' is not"
+
+
+def test_a_time_that_cannot_be_read_is_refused_before_the_model_is_created(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, "day,x,y", lambda n: [f"{n % 28 + 1}.01.2024", n % 7, n % 2])
+    with pytest.raises(UnreadableFile, match=r"line 2: the time day is '1.01.2024'.*--drop day"):
+        proposed(path, "y", time="day")
+
+
+def test_the_only_column_of_times_is_proposed_for_the_order(tmp_path: Path) -> None:
+    def row(n: int) -> list[Any]:
+        return [f"2024-01-{n % 28 + 1:02}", n % 7, n % 2]
+
+    found = proposed(write(tmp_path, "day,x,y", row), "y")
+    assert (found.time, found.dropped()) == ("day", [])
+    named = proposed(write(tmp_path, "day,x,y", row), "y", drop=("day",))
+    assert (named.time, named.dropped()) == (None, [])
+    twice = proposed(write(tmp_path, "day,due,y,x", lambda n: [*row(n)[:1], *row(n)]), "x")
+    assert (twice.time, twice.dropped()) == (None, ["day", "due"])
+    gaps = proposed(write(tmp_path, "day,x,y", lambda n: row(n) if n else ["", 1, 1]), "y")
+    assert (gaps.time, gaps.dropped()) == (None, ["day"])
+
+
 def numbers(n: int, draw: random.Random) -> list[Any]:
     """Two numbers that decide."""
     a, b = draw.gauss(0, 1), draw.gauss(100, 30)

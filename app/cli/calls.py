@@ -2,13 +2,17 @@
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.group import say
 from app.cli.options import connect, json_option, model_argument, url_option
 from app.cli.output import plain, print_fields, print_json, text
+from app.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from app.client import Client, Feedback
 
 
 @click.command()
@@ -82,26 +86,54 @@ def feedback(model: str, url: str, as_json: bool, **options: str | None) -> None
         if options["label"] is not None:
             more["label"] = _label(options["label"], client.model(model).task)
         answer = client.feedback(model, **more)
+        became = "" if as_json else _became(client, model, answer)
     if as_json:
         print_json(_without_none(plain(answer)))
     else:
-        how = "Already learned" if answer.duplicate else "Learned"
-        click.echo(f"{how}, at offset {text(answer.offset)} of {model}.")
+        click.echo(f"{became}, at offset {text(answer.offset)} of {model}.")
     for warned in answer.warnings or ():
         say(f"{warned.code}: {warned.detail}", "yellow")
+
+
+def _became(client: "Client", model: str, answer: "Feedback") -> str:
+    """What became of a label: the model's rules may keep it without learning it."""
+    codes = {warned.code for warned in answer.warnings or ()}
+    if "first_kept" in codes:
+        return "Not learned: another label came first"
+    if answer.duplicate:
+        return "Already taken"
+    if "unlearnable" in codes:
+        return "Kept, and not learned"
+    try:
+        entry = next(client.log(model, answer.offset - 1), None)
+    except HeadraceError:
+        entry = None
+    if entry is None:
+        return "Taken"
+    if entry.kind == "correction":
+        place = text(entry.fields.get("example_offset"))
+        # A correction holds the features if they are learned with its label.
+        learned = "learned" if entry.fields.get("features") is not None else "not learned"
+        return f"The label at offset {place} is corrected, and the new one {learned}"
+    if not entry.fields.get("learned", True):
+        return "Scored and recorded, and not learned, because it came late"
+    return "Learned"
 
 
 def _pairs(words: tuple[str, ...]) -> list[tuple[str, str]]:
     """Features as names and words; none if they are JSON. Raises `click.UsageError`."""
     if not words:
         raise click.UsageError("Give features: '{\"age\": 1}', or age=1, or - for stdin.")
-    if len(words) == 1 and ("=" not in words[0] or words[0].lstrip()[:1] == "{"):
+    if len(words) == 1 and (words[0] == "-" or words[0].lstrip()[:1] in ("{", "[")):
         return []
     pairs = []
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"{word!r} is no pair: write name=value, or one JSON object.")
+            raise click.UsageError(
+                f"{word!r} is no feature: write name=value, such as age=1, "
+                "or all of them as one JSON object, '{\"age\": 1}'."
+            )
         pairs.append((name, value))
     return pairs
 

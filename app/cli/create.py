@@ -10,14 +10,12 @@ import click
 
 from app.cli.group import REFUSED, fail, say
 from app.cli.models import print_model
-from app.cli.options import confirm, connect, json_option, url_option, yes_option
+from app.cli.options import TASKS, confirm, connect, json_option, url_option, yes_option
 from app.cli.output import layout, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from app.loading import Roles
     from app.proposal import Proposal
-
-TASKS = ("binary", "multiclass", "regression", "anomaly")
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,8 @@ def _proposal(source: Path, roles: "Roles", options: Options) -> "Proposal":
 
 def _show(name: str, proposal: "Proposal", learner: Any) -> None:
     """Show what is proposed, on the standard error stream: it is no result yet."""
-    say(f"{name} is to be of the task {proposal.task}. Of its columns:")
+    why = f": {proposal.why}" if proposal.why else ""
+    say(f"{name} is to be of the task {proposal.task}{why}. Of its columns:")
     rows = []
     for column, fate in proposal.fates.items():
         rows.append((column, fate.type or "left out", fate.how))
@@ -133,7 +132,8 @@ def _show(name: str, proposal: "Proposal", learner: Any) -> None:
 def _load_command(name: str, options: Options, proposal: "Proposal") -> str:
     words = ["headrace", "load", name, str(options.source)]
     words += ["--label", options.label] if options.label else []
-    words += ["--time", options.time] if options.time else []
+    time = options.time or proposal.time
+    words += ["--time", time] if time else []
     words += ["--delimiter", options.delimiter] if options.delimiter else []
     for column in (*options.drop, *proposal.dropped()):
         words += ["--drop", column]

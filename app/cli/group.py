@@ -44,7 +44,7 @@ class Commands(click.Group):
             for problem in error.problems if len(error.problems) > 1 else ():
                 click.echo(f"  {problem.place} {problem.reason}", err=True)
             raise click.exceptions.Exit(REFUSED) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):
             raise click.exceptions.Exit(INTERRUPTED) from None
 
 

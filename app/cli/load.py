@@ -1,8 +1,11 @@
 """The command that teaches a model from a file."""
 
 import json
+import os
+import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 METRICS_SECONDS = 2.0
 """How often the running metrics are read from the service."""
 
+AGAIN = "The same command again goes on, and learns no row twice."
+
 SHOWN_MAX = 5
 """How many refused rows are shown; --rejects takes all."""
 
@@ -39,6 +44,8 @@ class Options:
     drop: tuple[str, ...]
     predict_first: bool
     delimiter: str | None
+    source: str | None
+    wait: float
     rejects: Path | None
 
 
@@ -51,6 +58,14 @@ class Options:
 @click.option("--id", help="The column that names a row. Made of its content if left out.")
 @click.option("--drop", multiple=True, help="A column that is no feature. May be repeated.")
 @click.option("--delimiter", help="Of the cells of CSV. Found among , ; | and tab if left out.")
+@click.option("--source", help="Tells this file from others that begin alike.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for a service that is away.",
+)
 @click.option("--rejects", type=click.Path(path_type=Path), help="Where to write refused rows.")
 @url_option
 @json_option
@@ -80,40 +95,91 @@ def _load(name: str, file: Path, options: Options) -> None:
     from app.tabular import Table, UnreadableFile
 
     roles = Roles(options.label, options.time, options.id, options.drop)
+    if options.rejects is not None and options.rejects.resolve() == file.resolve():
+        raise click.UsageError("--rejects would write over the file itself. Name another one.")
     with ExitStack() as open_things:
         client = open_things.enter_context(connect(options.url))
         model = client.model(name)
-        table = Table(file, delimiter_of(options.delimiter))
+        table = Table(file, delimiter_of(options.delimiter), options.source)
         if options.label is None and table.is_nested:
             roles = roles.with_label("label")
         elif options.label is None and model.task != "anomaly":
             raise click.UsageError("Missing option '--label': which column holds what was true?")
         try:
-            rejects = options.rejects and open_things.enter_context(options.rejects.open("w"))
+            rejects = options.rejects and open_things.enter_context(
+                options.rejects.open("w", encoding="utf-8")
+            )
         except OSError as error:
             reason = error.strerror or str(error)
             raise click.UsageError(f"--rejects {options.rejects}: {reason}.") from None
         progress = Progress(name, "rows")
-        watch = _Watch(client, name, table, progress, rejects or None)
+        watch = _Watch(client, options.url, name, table, progress, rejects or None)
         loader = Loader(client, model, table, roles, watch)
+        loader.wait_seconds = options.wait
         say(f"learning {file} into {name}: label {roles.label or '-'}{_features(loader)}")
         began = time.monotonic()
         try:
-            loader.run(options.predict_first)
+            with _stopped_by_interrupt(loader):
+                loader.run(options.predict_first)
         except (HeadraceError, KeyboardInterrupt, UnreadableFile) as error:
             progress.close()
             _print_tally(loader.tally, err=True)
-            say("stopped before the end. The same command again goes on, and learns no row twice.")
+            if not isinstance(error, UnreadableFile):
+                say(f"stopped before the end. {AGAIN}")
+            elif loader.tally.rows:
+                say(f"stopped before the end. When the file is mended: {AGAIN.lower()}")
             if isinstance(error, KeyboardInterrupt):
                 raise click.exceptions.Exit(INTERRUPTED) from None
             raise
         seconds = time.monotonic() - began
-        figures = client.metrics(name).since_start
+        figures = watch.figures()
         progress.tell(figures)
         progress.close()
     _print(loader.tally, figures, seconds, options.as_json)
+    _tell_apart(table, loader, options)
     if loader.tally.refused:
         raise click.exceptions.Exit(REFUSED)
+
+
+@contextmanager
+def _stopped_by_interrupt(loader: "Loader") -> Iterator[None]:
+    """Have the first Ctrl-C wait for what became of the rows under way; the second does not."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not loader.is_sending:
+            raise KeyboardInterrupt
+        loader.stop()
+        # Not by `say`: what it prints through may be in the middle of printing.
+        os.write(2, b"\nheadrace: stopping behind the rows under way; Ctrl-C again stops at once\n")
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _tell_apart(table: "Table", loader: "Loader", options: Options) -> None:
+    """Say what of the file may be otherwise than its reader thinks."""
+    if table.is_held_back:
+        say(
+            f"line {table.open_line:,}, the last, has no end and may be still being written: it is "
+            "not learned yet. Run the same command again in a minute, or give it its line end."
+        )
+    elif table.open_line is not None:
+        say(f"line {table.open_line:,}, the last, has no end: it was taken for whole.")
+    if not loader.known_between:
+        return
+    rows = "row" if loader.known_between == 1 else "rows"
+    told = f"{loader.known_between:,} {rows} had been loaded before, between others that had not."
+    if options.id is not None:
+        say(f"{told} Is {options.id} another one in every row? A row is known by it alone.")
+    else:
+        say(
+            f"{told} If this is another file, which begins like one that was loaded, rows of it "
+            "were taken for that one's: give such files a --source NAME, from their first load on."
+        )
 
 
 class _Watch:
@@ -122,12 +188,13 @@ class _Watch:
     def __init__(
         self,
         client: "Client",
+        url: str,
         model: str,
         table: "Table",
         progress: "Progress",
         rejects: TextIO | None,
     ) -> None:
-        self._client, self._model, self._table = client, model, table
+        self._client, self._url, self._model, self._table = client, url, model, table
         self._progress, self._rejects = progress, rejects
         self._rows = self._refused = 0
         self._is_counted = False
@@ -142,8 +209,19 @@ class _Watch:
         if not self._is_counted:
             total = round(self._rows / max(self._table.read_share(), 1e-9))
             self._progress.expect(max(total, self._rows), is_estimate=True)
-        self._progress.tell(self._client.metrics(self._model).since_start)
+        self._progress.tell(self.figures())
         self._next = time.monotonic() + METRICS_SECONDS
+
+    def figures(self) -> dict[str, float | None]:
+        """The running metrics; none if the service does not say."""
+        try:
+            return self._client.metrics(self._model).since_start
+        except HeadraceError:
+            return {}
+
+    def away(self, seconds: float, reason: str) -> None:
+        """The service cannot answer now, and is waited for so long."""
+        self.say(f"waiting for the service at {self._url}, up to {seconds:,.0f} s. {reason}")
 
     def reading(self, count: int) -> None:
         """So many rows are read, before any is sent."""
@@ -184,7 +262,7 @@ def _features(loader: "Loader") -> str:
     if not kinds:
         return ""
     counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    return f", {len(kinds)} features ({counted})"
+    return f", {len(kinds)} feature{'s' * (len(kinds) > 1)} ({counted})"
 
 
 def _print(tally: "Tally", figures: dict[str, float | None], seconds: float, as_json: bool) -> None:
@@ -193,7 +271,8 @@ def _print(tally: "Tally", figures: dict[str, float | None], seconds: float, as_
         return
     _print_tally(tally)
     shown = ", ".join(f"{name} {text(value)}" for name, value in figures.items())
-    click.echo(f"{shown}, since the model's start")
+    if shown:
+        click.echo(f"{shown}, since the model's start")
 
 
 def _print_tally(tally: "Tally", err: bool = False) -> None:
@@ -204,6 +283,7 @@ def _print_tally(tally: "Tally", err: bool = False) -> None:
         "without a label": tally.unlabelled,
         "that the learner broke on": tally.unlearnable,
         "refused": tally.refused,
+        "held back": tally.held_back,
     }
     parts = [f"{n:,} {what}" for what, n in said.items() if n or what in ("learned", "refused")]
     click.echo(f"{tally.rows:,} rows: {', '.join(parts)}", err=err)

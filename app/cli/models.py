@@ -2,12 +2,34 @@
 
 import json
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.options import confirm, connect, json_option, model_argument, url_option, yes_option
+from app.cli.group import REFUSED, fail
+from app.cli.options import (
+    TASKS,
+    confirm,
+    connect,
+    json_option,
+    model_argument,
+    url_option,
+    yes_option,
+)
 from app.cli.output import layout, plain, print_fields, print_json, print_table, text
+
+if TYPE_CHECKING:
+    from app.client import Learners
+
+
+SHOWN = {
+    "example_offset": "of",
+    "previous": "previous",
+    "label": "label",
+    "reason": "reason",
+    "features": "features",
+}
+"""The fields of an entry that are shown on its line, and what they are called there."""
 
 
 @click.command()
@@ -131,14 +153,19 @@ def log(model: str, after: int, limit: int | None, url: str, as_json: bool) -> N
                 print_json({**head, **fields}, indent=None)
                 continue
             shown = [f"{entry.offset:>9,}", entry.kind.ljust(11), head["at"], entry.id]
-            shown += [f"{n}={json.dumps(fields[n])}" for n in ("label", "features") if n in fields]
+            shown += ["not learned"] if fields.get("learned") is False else []
+            shown += [
+                f"{title}={json.dumps(fields[name], ensure_ascii=False)}"
+                for name, title in SHOWN.items()
+                if name in fields
+            ]
             line = "  ".join(shown)
             click.echo(line if len(line) <= 160 else f"{line[:160]}…")
 
 
 @click.command(short_help="List what a learner may be made of.")
 @click.argument("word", default="")
-@click.option("--task", help="Only what this task takes.")
+@click.option("--task", type=click.Choice(TASKS), help="Only what this task takes.")
 @url_option
 @json_option
 def learners(word: str, task: str | None, url: str, as_json: bool) -> None:
@@ -151,24 +178,42 @@ def learners(word: str, task: str | None, url: str, as_json: bool) -> None:
       headrace learners linear_model.LogisticRegression --json
     """
     with connect(url) as client:
-        found = client.learners().learners
+        known = client.learners()
     found = [
         learner
-        for learner in found
+        for learner in known.learners
         if word.lower() in learner.name.lower()
         and (task is None or task in learner.tasks or not learner.tasks)
     ]
+    if not found:
+        fail(_none_of(word, task, known), REFUSED)
     if as_json:
         print_json(found)
     else:
         print_table(("NAME", "KIND", "SAYS"), [(f.name, f.kind, f.sentence) for f in found])
 
 
+def _none_of(word: str, task: str | None, known: "Learners") -> str:
+    """Why no learner is listed."""
+    from app.tabular import nearest
+
+    for name, reason in known.refused.items():
+        if word.lower() in (name.lower(), name.lower().rpartition(".")[2]):
+            return f"{name} cannot be named: {reason}."
+    names = [learner.name for learner in known.learners]
+    if any(word.lower() in name.lower() for name in names):
+        return f"The task {task} takes nothing whose name holds {word!r}."
+    short = {name.rpartition(".")[2]: name for name in names}
+    hint = nearest(word, names if "." in word else short)
+    return f"No name holds {word!r}; {hint} headrace learners lists all."
+
+
 @click.command(short_help="Delete a model.")
 @model_argument
 @yes_option
 @url_option
-def delete(model: str, yes: bool, url: str) -> None:
+@json_option
+def delete(model: str, yes: bool, url: str, as_json: bool) -> None:
     """Delete a model with its log and its predictions. It cannot be had back.
 
     \b
@@ -181,4 +226,7 @@ def delete(model: str, yes: bool, url: str) -> None:
         learned = f"It has learned {found.counts.examples:,} examples."
         confirm(f"Delete {model}, its log and its predictions? {learned}", yes)
         client.delete_model(model)
-    click.echo(f"{model} is deleted.")
+    if as_json:
+        print_json({"name": model, "deleted": True})
+    else:
+        click.echo(f"{model} is deleted.")

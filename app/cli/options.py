@@ -1,15 +1,20 @@
 """What the commands that talk to a service have in common: where it is, and which model."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from app.cli.group import MISUSED, fail
+from app.cli.group import MISUSED, REFUSED, fail
+from app.errors import UnknownModel
 
 if TYPE_CHECKING:
     from app.client import Client
+
+TASKS = ("binary", "multiclass", "regression", "anomaly")
 
 URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "HEADRACE_URL"
@@ -26,14 +31,34 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
-def connect(url: str, retries: int = 5) -> "Client":
-    """A client of the service. Raises `click.UsageError` if the URL is none."""
+@contextmanager
+def connect(url: str) -> Iterator["Client"]:
+    """A client of the service, in which a model that there is not ends the command.
+
+    Raises `click.UsageError` if the URL is none.
+    """
     from app.client import Client
 
     try:
-        return Client(url.split(",") if "," in url else url, retries=retries)
+        client = Client(url.split(",") if "," in url else url, retries=5)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    with client:
+        try:
+            yield client
+        except UnknownModel:
+            asked = str(click.get_current_context().params.get("model"))
+            fail(_unknown(asked, [model.name for model in client.models()]), REFUSED)
+
+
+def _unknown(asked: str, names: list[str]) -> str:
+    """What to say of a model that there is not."""
+    from app.tabular import nearest
+
+    if not names:
+        return f"There is no model named {asked!r}, nor any other. See headrace create --help."
+    hint = nearest(asked, names)
+    return f"There is no model named {asked!r}; {hint} headrace models lists them."
 
 
 def confirm(question: str, is_sure: bool) -> None:
