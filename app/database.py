@@ -31,11 +31,14 @@ T = TypeVar("T")
 Upgrade = Callable[[Connection], None]
 logger = logging.getLogger(__name__)
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration. A test holds it equal to what `migrations/` says."""
 
 SQLITE_SAFE = (3, 51, 3)
 """The first SQLite without the WAL-reset bug, by which two processes could corrupt the file."""
+
+SECRET_BYTES = 32
+"""How long the secret is that an installation makes for itself."""
 
 READERS = 4
 """How many reads a process does at once."""
@@ -58,7 +61,8 @@ def sqlite_version() -> str:
 class Database:
     """An open database of this release's schema.
 
-    `hash_seed` is the `PYTHONHASHSEED` of every process of this installation.
+    `hash_seed` is the `PYTHONHASHSEED` of every process of this installation, `secret` what it
+    signs its versions with.
     Raises `InvalidSettings`, `UnsafeDatabase` or `NewerSchema` if it cannot be one.
     """
 
@@ -70,7 +74,7 @@ class Database:
         self.is_writable = True
         self._probed = float("-inf")
         try:
-            self._prepare()
+            self._prepare(settings.secret.get_secret_value() if settings.secret else "")
         except BaseException:
             self.close()
             raise
@@ -150,7 +154,7 @@ class Database:
         finally:
             connection.close()
 
-    def _prepare(self) -> None:
+    def _prepare(self, given: str) -> None:
         """Bring the schema to this release's, and make the installation's row."""
         try:
             with self.snapshot() as connection:
@@ -158,12 +162,16 @@ class Database:
             upgrade = None if revision == SCHEMA else _upgrade()
             with self.transaction() as connection:
                 self._migrate(connection, upgrade)
-                seed = connection.execute(sa.select(installation.c.hash_seed)).scalar()
-                if seed is None:
-                    seed, now = _hash_seed(), now_us()
+                query = sa.select(installation.c.hash_seed, installation.c.secret)
+                found = connection.execute(query).one_or_none()
+                if found is not None:
+                    seed, secret = int(found[0]), bytes(found[1])
+                else:
+                    seed, secret, now = _hash_seed(), secrets.token_bytes(SECRET_BYTES), now_us()
                     row = {"id": 1, "hash_seed": seed, "created_at": now, "probed_at": now}
-                    connection.execute(sa.insert(installation), row)
-            self.hash_seed = int(seed)
+                    connection.execute(sa.insert(installation), {**row, "secret": secret})
+            self.hash_seed = seed
+            self.secret = given.encode() if given else secret
         except LogUnavailable as error:
             reason = reason_of(error)
             advice = (

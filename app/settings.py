@@ -6,10 +6,11 @@ directory is read too, and the environment wins.
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import InvalidSettings, Problem
@@ -31,6 +32,11 @@ class Settings(BaseSettings):
     )
     database_busy_ms: int = Field(
         2_000, ge=1, le=60_000, description="How long a write waits for another process's write."
+    )
+    secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Signs the states of versions; one in the database if left out.",
     )
     log_level: str = Field(
         "info",
@@ -108,6 +114,9 @@ class Settings(BaseSettings):
     tail_poll_seconds: float = Field(
         1.0, gt=0, le=60, description="How often the log is asked for other processes' entries."
     )
+    jobs_children_max: int = Field(
+        2, ge=1, le=64, description="Long jobs that run at once, each in a process of its own."
+    )
     stop_seconds_max: int = Field(
         20, ge=1, description="How long a stop waits for requests in flight, in seconds."
     )
@@ -124,7 +133,7 @@ def load_settings() -> Settings:
         problems = [
             Problem(
                 PREFIX + "_".join(str(part) for part in item["loc"]).upper(),
-                f"{item['msg']}, and is {item.get('input')!r}",
+                item["msg"] + _shown(item),
             )
             for item in error.errors()
         ]
@@ -132,6 +141,11 @@ def load_settings() -> Settings:
         raise InvalidSettings(
             f"{lines}. Mend or unset it, in the environment or in .env.", problems
         ) from None
+
+
+def _shown(item: Mapping[str, Any]) -> str:
+    """What was given, unless it is a secret."""
+    return "" if item["loc"] == ("secret",) else f", and is {item.get('input')!r}"
 
 
 def unknown_variables(environment: Iterable[str] | None = None) -> dict[str, str | None]:

@@ -100,3 +100,14 @@ def test_what_looks_like_a_setting_and_is_none_is_found_with_the_nearest() -> No
         "HEADRACE_ZZZZ": None,
     }
     assert unknown_variables(["HEADRACE_TEST_FULL"]) == {}
+
+
+def test_a_secret_that_is_too_short_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADRACE_SECRET", "tell-nobody")
+    with pytest.raises(InvalidSettings, match=r"HEADRACE_SECRET: .*at least 16") as raised:
+        load_settings()
+    assert "tell-nobody" not in raised.value.message
+    monkeypatch.setenv("HEADRACE_SECRET", "0123456789abcdef")
+    assert "0123456789abcdef" not in repr(load_settings())
