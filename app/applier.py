@@ -1,13 +1,13 @@
 """The applier: the one hand in a process that applies entries to its models, in offset order.
 
     log ──deliver──▶ replica.inbox ──▶ apply, apply, … ──▶ whoever waits for an offset
-                         ▲                   │
-        log.read ────────┘ (a gap)           └─(the learner broke)──▶ rebuild from the log
+                         ▲                   ├─(the learner broke)──▶ rebuild from the log
+        log.read ────────┘ (a gap)           └─(another is to go on)──▶ prepare it, then apply
 
 Applying runs in the event loop without `await`, in slices, so that nobody ever sees a half-updated
 model and no request waits for long. What takes long (restoring at the start, rebuilding after a
-learner broke) is replayed by a thread into a model that nobody else holds; the models meanwhile go
-on answering.
+learner broke, loading another version) is done by a thread, of a model that nobody else holds, or
+whose entries are held back meanwhile; the models go on answering.
 """
 
 import asyncio
@@ -15,21 +15,23 @@ import heapq
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event
-from typing import Literal
+from typing import Literal, TypeVar
 
 from app import entries, log
 from app.database import Database
 from app.errors import HeadraceError, LogUnavailable, NotReady, UnknownModel
-from app.live import Broke, LiveModel
+from app.live import Broke, LiveModel, Prepared, Turn, Unprepared
 from app.log import Row
 from app.registry import Registered
-from app.replay import READ_CHUNK, ReplayStopped, SafePoint, Source, replay
+from app.replay import READ_CHUNK, ReplayStopped, SafePoint, Source, prepare, ready, replay
 from learners.learner import Learner
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.005
@@ -54,6 +56,10 @@ class Replica:
         self.live: LiveModel | None = None
         self.inbox: deque[Row] = deque()
         self.safe_point: SafePoint | None = None
+        self.ahead: dict[Turn, Prepared] = {}
+        """Learners of entries that are about to be appended."""
+        self.holds = 0
+        """How many hold its entries back: they wait in the inbox, and the model does not change."""
         self.types_claimed: dict[str, entries.FeatureType] = {}
         self.labels_claimed: set[entries.Label] = set()
         self._claims: Counter[str | tuple[entries.Label]] = Counter()
@@ -181,7 +187,7 @@ class Applier:
 
     async def catch_up(self, replica: Replica) -> None:
         """Read and apply what stands in the log and was not delivered."""
-        while replica.state == "ready" and replica.live is not None:
+        while replica.state == "ready" and replica.live is not None and not replica.holds:
             after = replica.live.offset_applied
             query = (replica.id, after, READ_CHUNK)
             rows = await self._database.read(lambda connection: log.read(connection, *query))  # noqa: B023
@@ -230,7 +236,7 @@ class Applier:
     def _apply_some(self, replica: Replica, deadline: float) -> bool:
         """Apply from the inbox until the deadline; whether there is more to be applied now."""
         live, inbox = replica.live, replica.inbox
-        if live is None or replica.state != "ready":
+        if live is None or replica.state != "ready" or replica.holds:
             return False
         while inbox:
             row = inbox[0]
@@ -243,6 +249,13 @@ class Applier:
                     live.apply(row.offset, entries.decode(row.body), row.at)
                 except Broke as broke:
                     self._rebuild(replica, broke)
+                    return False
+                except Unprepared as wanted:
+                    if ahead := replica.ahead.pop(wanted.entry, None):
+                        live.prepared[row.offset] = ahead
+                        continue
+                    replica.holds += 1
+                    self.spawn(self._prepare(replica, live, wanted))
                     return False
                 except Exception:
                     self._fail(replica)
@@ -257,6 +270,56 @@ class Applier:
         replica.state = "rebuilding"
         self.spawn(self._replay_into(replica, broke))
 
+    @asynccontextmanager
+    async def holding(self, replica: Replica) -> AsyncIterator[LiveModel]:
+        """A live model that does not change meanwhile. Raises `NotReady`."""
+        replica.holds += 1
+        try:
+            yield replica.model
+        finally:
+            replica.holds -= 1
+            self._go_on(replica)
+
+    def _go_on(self, replica: Replica) -> None:
+        if replica.inbox and not replica.holds:
+            self._busy.append(replica)
+            self.deliver(())
+
+    async def prepare_ahead(self, replica: Replica, entry: Turn) -> None:
+        """Load what an entry will want, so that nothing waits for it when it is applied.
+
+        Raises `UnloadableVersion`, `UnknownVersion`, `LogUnavailable`.
+        """
+        source = Source(self._database, replica.registered, self._stop)
+        work = partial(ready, source, replica.model, entry)
+        prepared = await asyncio.get_running_loop().run_in_executor(self._replayer, work)
+        if prepared is not None:
+            replica.ahead[entry] = prepared
+
+    async def _prepare(self, replica: Replica, live: LiveModel, wanted: Unprepared) -> None:
+        """Make the learner that an entry wants, then go on applying. Its entries are held back."""
+        source = Source(self._database, replica.registered, self._stop)
+        try:
+            prepared = await self._in_thread(partial(prepare, source, live, wanted))
+            if prepared is not None:
+                live.prepared[wanted.offset] = prepared
+        except Exception:
+            self._fail(replica)
+        finally:
+            replica.holds -= 1
+            self._go_on(replica)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T | None:
+        """What `work` makes, when the database allows; None if the process is stopping."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(self._replayer, work)
+            except LogUnavailable:
+                await asyncio.sleep(1)
+            except ReplayStopped:
+                return None
+
     def _fail(self, replica: Replica) -> None:
         logger.exception("model %r stopped: an entry could not be applied", replica.name)
         replica.state = "failed"
@@ -264,21 +327,13 @@ class Applier:
         replica.answer_waiters(NotReady(f"The model {replica.name!r} stopped. Nothing was lost."))
 
     async def _replay_into(self, replica: Replica, broke: Broke | None) -> None:
-        loop = asyncio.get_running_loop()
         source = Source(self._database, replica.registered, self._stop)
-        work = partial(replay, source, broke, replica.safe_point)
-        while True:
-            try:
-                done = await loop.run_in_executor(self._replayer, work)
-                break
-            except LogUnavailable:
-                await asyncio.sleep(1)
-            except ReplayStopped:
-                return
-            except Exception:
-                self._fail(replica)
-                return
-        if replica.state == "deleted":
+        try:
+            done = await self._in_thread(partial(replay, source, broke, replica.safe_point))
+        except Exception:
+            self._fail(replica)
+            return
+        if done is None or replica.state == "deleted":
             return
         replica.safe_point = done.safe_point
         replica.live, replica.state = done.live, "ready"

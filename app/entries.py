@@ -20,6 +20,9 @@ Task = Literal["binary", "multiclass", "regression", "anomaly"]
 Origin = Literal["given", "default"]
 """Who said a label: somebody, or the model's rule for labels that do not come."""
 
+PERSON = "person"
+"""Who did what no job did."""
+
 
 class LabelRules(msgspec.Struct, frozen=True):
     """What holds of a model's labels that come late, twice, too early or never.
@@ -35,6 +38,40 @@ class LabelRules(msgspec.Struct, frozen=True):
     early_seconds: float = 5.0
 
 
+class SnapshotRules(msgspec.Struct, frozen=True):
+    """When a version is made by itself: whichever comes first, and only if something was learned.
+
+    None is never.
+    """
+
+    every_seconds: float | None = 600.0
+    every_examples: int | None = 1_000
+
+
+class VersionRules(msgspec.Struct, frozen=True):
+    """How versions of a model are made, validated and served.
+
+    `serve`: answers come from the learner as of the last feedback (`live`), or from the newest
+    version that was found valid (`validated`), which takes its place by itself if `auto_swap`.
+    `on_invalid` is what is done when the live learner is found worse than a valid version: its last
+    `window` scored examples show, by more than `tolerance`, at 95 % confidence.
+    """
+
+    snapshot: SnapshotRules = msgspec.field(default_factory=SnapshotRules)
+    serve: Literal["live", "validated"] = "live"
+    auto_swap: bool = True
+    on_invalid: Literal["alert", "freeze", "rollback"] = "alert"
+    window: int = 1_000
+    tolerance: float = 0.02
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What a learner may take: bytes of memory, and milliseconds of an answer."""
+
+    bytes: int = 268_435_456
+    predict_ms: float = 50.0
+
+
 class Created(msgspec.Struct, frozen=True, tag="created", tag_field="kind"):
     """A model begins: offset 1 of every log. The specs are in their full stored form."""
 
@@ -46,6 +83,8 @@ class Created(msgspec.Struct, frozen=True, tag="created", tag_field="kind"):
     fallback: Fallback
     description: str
     labels: LabelRules = msgspec.field(default_factory=LabelRules)
+    versions: VersionRules = msgspec.field(default_factory=VersionRules)
+    budget: Budget = msgspec.field(default_factory=Budget)
 
 
 class Served(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,7 +141,68 @@ class Unlearnable(msgspec.Struct, frozen=True, tag="unlearnable", tag_field="kin
     reason: str
 
 
-Entry = Created | Example | Correction | Unlearnable
+class Changed(msgspec.Struct, frozen=True, tag="changed", tag_field="kind"):
+    """What holds of a model from here on: all of it, changed or not."""
+
+    description: str
+    versions: VersionRules
+    budget: Budget
+    reason: str = ""
+    by: str = PERSON
+
+
+class Swapped(msgspec.Struct, frozen=True, tag="swapped", tag_field="kind"):
+    """The version of this number, taken at `version_offset`, answers from here
+    on.
+
+    Of a model that serves `live` it also learns on from there, as after `RolledBack`.
+    """
+
+    version: int
+    version_offset: int
+    reason: str = ""
+    by: str = PERSON
+
+
+class RolledBack(msgspec.Struct, frozen=True, tag="rolled_back", tag_field="kind"):
+    """The model continues from the version of this number, taken at `version_offset`.
+
+    With `replay` of `since` it first learns again what came since that offset.
+    """
+
+    version: int
+    version_offset: int
+    replay: Literal["none", "since"] = "none"
+    reason: str = ""
+    by: str = PERSON
+
+
+class Frozen(msgspec.Struct, frozen=True, tag="frozen", tag_field="kind"):
+    """Examples are scored and not learned, from here on."""
+
+    reason: str = ""
+    by: str = PERSON
+
+
+class Unfrozen(msgspec.Struct, frozen=True, tag="unfrozen", tag_field="kind"):
+    """Examples are learned again; with `learn` first of all those that came since it was frozen."""
+
+    learn: bool
+    reason: str = ""
+    by: str = PERSON
+
+
+Entry = (
+    Created
+    | Example
+    | Correction
+    | Unlearnable
+    | Changed
+    | Swapped
+    | RolledBack
+    | Frozen
+    | Unfrozen
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

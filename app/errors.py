@@ -12,12 +12,14 @@
     ├── NotFound
     │   ├── UnknownPath
     │   ├── UnknownModel
-    │   └── UnknownPrediction
+    │   ├── UnknownPrediction
+    │   └── UnknownVersion
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── ModelExists
     │   ├── AlreadyLabelled
-    │   └── LabelTooLate
+    │   ├── LabelTooLate
+    │   └── UnloadableVersion   its state is gone, damaged, or not made here
     ├── TooLarge
     │   ├── BodyTooLarge
     │   └── TooManyItems
@@ -119,6 +121,10 @@ class UnknownPrediction(NotFound):
     """No prediction with this id is remembered for this model."""
 
 
+class UnknownVersion(NotFound):
+    """The model has no version of this number."""
+
+
 class MethodNotAllowed(HeadraceError):
     """The path exists, the method does not."""
 
@@ -137,6 +143,10 @@ class AlreadyLabelled(Conflict):
 
 class LabelTooLate(Conflict):
     """The label came after its wait, and the model says `late: "refuse"`."""
+
+
+class UnloadableVersion(Conflict):
+    """The version's state is no longer kept, or damaged, or not made by this installation."""
 
 
 class TooLarge(HeadraceError):

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app import __version__
-from app.api import health, hot, learners, models, schemas
+from app.api import health, hot, learners, models, schemas, versions
 from app.api.bounds import Bounds
 from app.api.errors import MEDIA_TYPE, install
 from app.api.room import Rooms
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install(app)
     app.router.routes.extend(hot.routes())
-    for surface in (models, learners, health):
+    for surface in (models, versions, learners, health):
         app.include_router(surface.router)
     app.state.rooms = Rooms(chosen)
     app.add_middleware(Bounds, settings=chosen, room=app.state.rooms.bodies)

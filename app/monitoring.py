@@ -6,6 +6,7 @@ All is a fold over the entries, so that every process, and every replay, says th
 import math
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 from itertools import accumulate
 from statistics import quantiles
 
@@ -39,7 +40,7 @@ class Monitor:
         self.delays: deque[float] = deque(maxlen=WINDOW)
         self.delay_counts = [0] * (len(DELAY_BOUNDS) + 1)
 
-    def observe(self, example: Example, at: int) -> None:
+    def observe(self, example: Example, at: int, is_frozen: bool = False) -> None:
         """Count an example that was taken in at the instant `at`, in microseconds."""
         label = example.label
         if example.served is not None:
@@ -47,20 +48,20 @@ class Monitor:
         if label is not None:
             self.given += example.origin == "given"
             self.late += example.late
-        if not example.learned:
-            self.recorded += 1
-            if label is not None:
-                self._know(label)
+        if example.learned and not is_frozen:
+            self._learned(label)
             return
-        self.examples += 1
-        if label is None:
-            return
-        if self.task == "regression":
-            self.mean += (label - self.mean) / self.examples  # type: ignore[operator]
-        else:
-            self.labels[label] = self.labels.get(label, 0) + 1
+        self.recorded += 1
+        if label is not None:
+            self._know(label)
 
-    def correct(self, correction: Correction, at: int) -> None:
+    def relearn(self, labels: Iterable[Label | None]) -> None:
+        """Examples that were only recorded are learned after all."""
+        for label in labels:
+            self.recorded -= 1
+            self._learned(label)
+
+    def correct(self, correction: Correction, at: int, is_frozen: bool = False) -> None:
         """Count a correction. What the prior says is of what was learned, and stays."""
         served, label = correction.served, correction.label
         self.late += correction.late
@@ -69,18 +70,24 @@ class Monitor:
             self.labelled += 1
             self._observe_delay(served, at)
             # A default that was right is learned already.
-            self.recorded += correction.features is None and label != correction.previous
+            is_learned = correction.features is not None and not is_frozen
+            self.recorded += not is_learned and label != correction.previous
         else:
             self.corrected += 1
         if label is None:
             return
-        if correction.features is None:
+        if correction.features is None or is_frozen:
             self._know(label)
-        elif self.task == "regression":
-            self.examples += 1
+        else:
+            self._learned(label)
+
+    def _learned(self, label: Label | None) -> None:
+        self.examples += 1
+        if label is None:
+            return
+        if self.task == "regression":
             self.mean += (label - self.mean) / self.examples  # type: ignore[operator]
         else:
-            self.examples += 1
             self.labels[label] = self.labels.get(label, 0) + 1
 
     def _know(self, label: Label) -> None:

@@ -9,7 +9,7 @@ from app import entries
 from app.database import Database
 from app.errors import ModelExists, TooManyModels, UnknownModel
 from app.tables import entries as entries_table
-from app.tables import label_counts, models, predictions
+from app.tables import label_counts, models, predictions, version_states, versions
 
 SWEEP_CHUNK = 5_000
 """How many rows of deleted models are removed in one transaction."""
@@ -79,7 +79,7 @@ class Registry:
     async def sweep(self) -> int:
         """Remove what deleted models left in the other tables; how many rows that were."""
         total = 0
-        for table in (entries_table, predictions, label_counts):
+        for table in (entries_table, predictions, label_counts, versions, version_states):
             while swept := await self._database.write(lambda c, t=table: _sweep(c, t)):  # type: ignore[misc]
                 total += swept
         return total

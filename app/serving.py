@@ -137,7 +137,7 @@ class Serving:
         warnings = self._warnings(replica, reply)
         id = id or str(uuid7())
         served = served_of(reply, self._clock())
-        record = Remembered(request.features, served, 0, live.offset_applied, warnings)
+        record = Remembered(request.features, served, live.version, live.offset_applied, warnings)
         due = due_at(replica.created.labels, served.at)
         if not self._predictions.remember(replica.id, id, record, due):
             warnings.append(("not_remembered", WARNINGS["not_remembered"]))

@@ -297,7 +297,7 @@ def test_a_body_is_json_whatever_it_says_that_it_is(client: TestClient) -> None:
         ("PUT", "/v1/models"),
         ("DELETE", "/v1/models"),
         ("POST", "/v1/models/m"),
-        ("PATCH", "/v1/models/m"),
+        ("PUT", "/v1/models/m"),
         ("GET", "/v1/models/m/predict"),
         ("GET", "/v1/models/m/feedback"),
         ("DELETE", "/v1/models/m/log"),

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 import app
 from app import entries, errors, serving
-from app.api import schemas
+from app.api import policies, schemas, version_schemas
 from app.api.errors import STATUS, status_of
 from app.cli import group, main
 from app.errors import HeadraceError, StartRefused, code_of
@@ -210,7 +210,13 @@ def test_every_call_is_documented(client: TestClient) -> None:
         schemas.PredictAnswer,
         schemas.FeedbackRequest,
         schemas.FeedbackAnswer,
-        schemas.LabelRules,
+        policies.LabelRules,
+        version_schemas.VersionAnswer,
+        version_schemas.SwapRequest,
+        version_schemas.RollbackRequest,
+        version_schemas.UnfreezeRequest,
+        version_schemas.ModelChange,
+        version_schemas.TurnAnswer,
         schemas.MetricsAnswer,
         schemas.PredictionAnswer,
         schemas.LearnerAnswer,
@@ -225,6 +231,17 @@ def test_every_call_is_documented(client: TestClient) -> None:
 )
 def test_every_field_is_documented(schema: type[BaseModel]) -> None:
     assert schema.model_fields.keys() - code_spans(API) == set()
+
+
+def test_every_rule_of_versions_is_documented() -> None:
+    page = PAGES["docs/versions.md"]
+    said = {
+        span for row in table(page, "field of `versions` | default") for span in code_spans(row[0])
+    }
+    fields = policies.VersionRules.model_fields.keys() - {"snapshot"}
+    assert said == fields | {f"snapshot.{n}" for n in policies.SnapshotRules.model_fields}
+    budget = {row[0].strip("`") for row in table(page, "field of `budget` | default")}
+    assert budget == policies.Budget.model_fields.keys()
 
 
 def test_every_count_is_documented() -> None:

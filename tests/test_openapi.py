@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from app.api import schemas
+from app.api import policies, schemas
 from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest, Warning_
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -18,6 +18,14 @@ CALLS = {
     ("post", "/v1/models"),
     ("get", "/v1/models/{model}"),
     ("delete", "/v1/models/{model}"),
+    ("patch", "/v1/models/{model}"),
+    ("get", "/v1/models/{model}/versions"),
+    ("get", "/v1/models/{model}/versions/{number}"),
+    ("patch", "/v1/models/{model}/versions/{number}"),
+    ("post", "/v1/models/{model}/swap"),
+    ("post", "/v1/models/{model}/rollback"),
+    ("post", "/v1/models/{model}/freeze"),
+    ("post", "/v1/models/{model}/unfreeze"),
     ("get", "/v1/models/{model}/log"),
     ("get", "/v1/models/{model}/metrics"),
     ("get", "/v1/models/{model}/predictions/{id}"),
@@ -96,7 +104,7 @@ def test_every_reference_is_to_something(openapi: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_described_has_the_fields_of_what_is_decoded(
-    struct: type[msgspec.Struct], schema: type[schemas.Schema]
+    struct: type[msgspec.Struct], schema: type[policies.Schema]
 ) -> None:
     fields = {field.name: field.required for field in msgspec.structs.fields(struct)}
     described = {name: field.is_required() for name, field in schema.model_fields.items()}

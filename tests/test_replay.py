@@ -6,7 +6,6 @@ the schema and the counts with them.
 
 import asyncio
 import hashlib
-import pickle
 import random
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 
 from app import entries
 from app.applier import Replica
-from app.live import LiveModel
+from app.live import LiveModel, keep, revive
 from app.log import Row
 from app.settings import Settings
 from tests.conftest import FULL
@@ -179,7 +178,7 @@ def test_live_equals_replay_at_any_offset(kind: Kind, data: st.DataObject) -> No
     final = state_of(replica.model, kind)
     cut = data.draw(st.integers(1, len(rows)))
     version = fold(replica, rows[:cut], dropped)
-    kept: LiveModel = pickle.loads(pickle.dumps(version))
+    kept = revive(keep(version), version.dropped)
     for row in rows[cut:]:
         kept.apply(row.offset, entries.decode(row.body), row.at)
     assert state_of(kept, kind) == final

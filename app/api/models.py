@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from app import entries
-from app.api import schemas
+from app.api import policies, schemas
 from app.api.deps import ModelHere, RuntimeHere
 from app.applier import Replica
 from app.joining import unknown_prediction
@@ -37,6 +37,8 @@ async def create_model(request: schemas.ModelRequest, runtime: RuntimeHere) -> s
         request.fallback,
         request.description,
         entries.LabelRules(**request.labels.model_dump()),
+        request.versions.entry(),
+        request.budget.entry(),
     )
     return model_answer(await runtime.create(wanted, request.metrics))
 
@@ -108,16 +110,19 @@ def model_brief(replica: Replica) -> schemas.ModelBrief:
 def model_answer(replica: Replica) -> schemas.ModelAnswer:
     """A model in full. Raises `NotReady` while it is being restored."""
     live = replica.model
-    created = replica.created
+    created = live.created
     return schemas.ModelAnswer(
         **_brief(replica),
-        version=0,
+        version=live.version,
         learner=created.learner,
         metrics=replica.learner.scores.figures(),
         metric_specs=created.metrics,
         features=live.types,
         fallback=created.fallback,
-        labels=schemas.LabelRules(**entries.plain(created.labels)),
+        labels=policies.LabelRules(**entries.plain(created.labels)),
+        versions=policies.VersionRules(**entries.plain(created.versions)),
+        budget=policies.Budget(**entries.plain(created.budget)),
+        frozen=None if live.frozen_why is None else live.frozen_why.reason,
         counts=counts(replica),
     )
 
@@ -231,7 +236,7 @@ def _brief(replica: Replica) -> dict[str, Any]:
     return {
         "name": replica.name,
         "task": replica.created.task,
-        "description": replica.created.description,
+        "description": (replica.live or replica).created.description,
         "state": replica.state,
         "offset": replica.live.offset_applied if replica.live else 0,
         "created_at": schemas.instant(replica.created_at),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import NAME_PATTERN
+from app.api.policies import Budget, LabelRules, Schema, VersionRules
 from app.entries import FeatureType
 from app.features import NAME_MAX
 
@@ -20,35 +21,6 @@ Task = Literal["binary", "multiclass", "regression", "anomaly"]
 def instant(us: int) -> datetime:
     """Microseconds since 1970 as an instant."""
     return datetime.fromtimestamp(us / 1e6, tz=UTC)
-
-
-class Schema(BaseModel):
-    """A body that takes no field it does not know."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class LabelRules(Schema):
-    """What holds of labels that come late, twice, too early or never."""
-
-    wait_seconds: float = Field(
-        604_800.0, gt=0, le=315_360_000, description="After it, a label is late."
-    )
-    default: bool | int | float | str | None = Field(
-        None, description="The label that is learned when none came in time; null is none."
-    )
-    late: Literal["learn", "record", "refuse"] = Field(
-        "learn",
-        description="A label that is late is learned, or scored and not learned, or refused.",
-    )
-    duplicates: Literal["refuse", "first", "correct"] = Field(
-        "refuse",
-        description="A second label is refused, or the first is kept, or the metrics count the "
-        "second from then on.",
-    )
-    early_seconds: float = Field(
-        5.0, ge=0, le=60, description="How long a label waits for its prediction to be made."
-    )
 
 
 class ModelRequest(Schema):
@@ -91,6 +63,10 @@ class ModelRequest(Schema):
         default_factory=LabelRules,
         description="Rules for labels that come late, twice, too early or never.",
     )
+    versions: VersionRules = Field(
+        default_factory=VersionRules, description="How versions are made, validated and served."
+    )
+    budget: Budget = Field(default_factory=Budget, description="What the learner may take.")
 
 
 class Counts(Schema):
@@ -125,6 +101,9 @@ class ModelAnswer(ModelBrief):
     features: dict[str, FeatureType] = Field(description="The schema: declared, or fixed since.")
     fallback: str
     labels: LabelRules
+    versions: VersionRules
+    budget: Budget
+    frozen: str | None = Field(description="Why nothing is learned; null if all is.")
     counts: Counts
 
 

@@ -1,0 +1,168 @@
+"""Versions of a model: list, take, pin; and what is told to a model: swap, roll back, freeze."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from app import entries, versions
+from app.api import schemas, version_schemas
+from app.api.deps import ModelHere, RuntimeHere
+from app.api.models import model_answer, responses
+from app.api.schemas import instant
+from app.applier import Replica
+from app.live import Turned
+from app.turns import Act, Turns
+from app.versions import Version
+
+router = APIRouter(prefix="/v1/models/{model}", tags=["versions"])
+Number = Annotated[int, Path(ge=1, lt=2**31, description="The version's number.")]
+NUMBER_END = 2**31
+
+
+@router.get("/versions", responses=responses(404, 422, 503))
+async def list_versions(
+    replica: ModelHere,
+    runtime: RuntimeHere,
+    before: Annotated[
+        int, Query(ge=1, le=NUMBER_END, description="The number behind which to go on.")
+    ] = NUMBER_END,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> version_schemas.VersionPage:
+    """List a model's versions, newest first."""
+    query = (replica.id, before, limit + 1)
+    found = await runtime.database.read(lambda c: versions.page(c, *query))
+    page = found[:limit]
+    following = page[-1].number if len(found) > limit else None
+    briefs = [version_schemas.VersionBrief(**_brief(replica, version)) for version in page]
+    return version_schemas.VersionPage(versions=briefs, next=following)
+
+
+@router.get("/versions/{number}", responses=responses(404, 422, 503))
+async def show_version(
+    replica: ModelHere, number: Number, runtime: RuntimeHere
+) -> version_schemas.VersionAnswer:
+    """Show a version: its checks, metrics and lineage; who made it serve, and why."""
+    found = await runtime.database.read(lambda c: versions.get(c, replica.id, number))
+    return version_answer(replica, found)
+
+
+@router.patch("/versions/{number}", responses=responses(404, 413, 422, 503))
+async def change_version(
+    replica: ModelHere,
+    number: Number,
+    request: version_schemas.VersionChange,
+    runtime: RuntimeHere,
+) -> version_schemas.VersionAnswer:
+    """Pin or unpin a version, or write a note on it."""
+    wanted = request.model_dump(exclude_none=True)
+
+    def work(connection: Any) -> Version:
+        versions.get(connection, replica.id, number)
+        versions.change(connection, replica.id, number, **wanted)
+        return versions.get(connection, replica.id, number)
+
+    return version_answer(replica, await runtime.database.write(work))
+
+
+@router.post("/swap", responses=responses(404, 409, 413, 422, 503))
+async def swap(
+    replica: ModelHere, request: version_schemas.SwapRequest, runtime: RuntimeHere
+) -> version_schemas.TurnAnswer:
+    """Make a version the champion."""
+    offset = await Turns(runtime).swap(replica, request.version, Act(request.reason))
+    return turn_answer(replica, offset)
+
+
+@router.post("/rollback", responses=responses(404, 409, 413, 422, 503))
+async def roll_back(
+    replica: ModelHere, request: version_schemas.RollbackRequest, runtime: RuntimeHere
+) -> version_schemas.TurnAnswer:
+    """Let the model continue from a version: the last valid one, if none is named."""
+    act = Act(request.reason)
+    turns = Turns(runtime)
+    _, offset = await turns.roll_back(replica, request.version, request.replay, act)
+    return turn_answer(replica, offset)
+
+
+@router.post("/freeze", responses=responses(404, 413, 422, 503))
+async def freeze(
+    replica: ModelHere, request: version_schemas.FreezeRequest, runtime: RuntimeHere
+) -> version_schemas.TurnAnswer:
+    """Stop learning: feedback is scored and recorded, and not learned."""
+    return turn_answer(replica, await Turns(runtime).freeze(replica, Act(request.reason)))
+
+
+@router.post("/unfreeze", responses=responses(404, 413, 422, 503))
+async def unfreeze(
+    replica: ModelHere, request: version_schemas.UnfreezeRequest, runtime: RuntimeHere
+) -> version_schemas.TurnAnswer:
+    """Learn again, with or without what came meanwhile."""
+    act = Act(request.reason)
+    return turn_answer(replica, await Turns(runtime).unfreeze(replica, request.learn, act))
+
+
+@router.patch("", responses=responses(404, 413, 422, 503), tags=["models"])
+async def change_model(
+    replica: ModelHere, request: version_schemas.ModelChange, runtime: RuntimeHere
+) -> schemas.ModelAnswer:
+    """Change a model's description, its rules for versions, or its budget."""
+    rules = None if request.versions is None else request.versions.entry()
+    budget = None if request.budget is None else request.budget.entry()
+    await Turns(runtime).change(replica, request.description, rules, budget, Act(request.reason))
+    return model_answer(replica)
+
+
+def version_answer(replica: Replica, version: Version) -> version_schemas.VersionAnswer:
+    """A version in full."""
+    body = version.body
+    turns = [turn for turn in replica.model.turned if turn.version == version.number]
+    more = {} if body is None else entries.plain(body)
+    return version_schemas.VersionAnswer(
+        **_brief(replica, version),
+        recent_metrics=more.get("recent"),
+        learner=more.get("learner"),
+        stamps=more.get("stamps"),
+        size=more.get("size"),
+        golden=None if body is None else len(body.golden),
+        checks=None
+        if version.checks is None
+        else [version_schemas.Check(**entries.plain(check)) for check in version.checks],
+        turns=[turn_told(turn) for turn in turns if turn.kind in ("swapped", "rolled_back")],
+    )
+
+
+def turn_told(turn: Turned) -> version_schemas.Turn:
+    """A turn as the API shows it."""
+    return version_schemas.Turn(**{**turn._asdict(), "at": instant(turn.at)})
+
+
+def turn_answer(replica: Replica, offset: int) -> version_schemas.TurnAnswer:
+    """What a model goes on with."""
+    live = replica.model
+    frozen = None if live.frozen_why is None else live.frozen_why.reason
+    return version_schemas.TurnAnswer(
+        model=replica.name, offset=offset, version=live.version, frozen=frozen
+    )
+
+
+def _brief(replica: Replica, version: Version) -> dict[str, Any]:
+    body, live = version.body, replica.model
+    status: str = version.status
+    if live.version == version.number:
+        status = "serving"
+    elif any(turn.version == version.number for turn in live.turned):
+        status = "retired"
+    return {
+        "model": replica.name,
+        "number": version.number,
+        "offset": version.offset,
+        "at": instant(version.at),
+        "status": status,
+        "pinned": version.pinned,
+        "note": version.note,
+        "kept": version.state_id is not None,
+        "source": None if body is None else body.source,
+        "parent": None if body is None else body.parent,
+        "examples": None if body is None else body.examples,
+        "metrics": None if body is None else body.metrics,
+    }

@@ -1,0 +1,38 @@
+"""Snapshots: versions taken of the models that this process holds."""
+
+import asyncio
+
+from app import versions
+from app.applier import Replica
+from app.runtime import Runtime
+from app.versions import Guard, Source, Version
+
+
+async def snapshot(runtime: Runtime, replica: Replica, source: Source, guard: Guard) -> Version:
+    """Take and keep a version of a model as it is now; its entries are held back meanwhile.
+
+    Raises `NotReady`, `LogUnavailable`, and `learners.states.StateRefused` if the learner has no
+    form as bytes.
+    """
+    newest = await runtime.database.read(lambda c: versions.page(c, replica.id, limit=1))
+    async with runtime.applier.holding(replica) as live:
+        parent = live.version or None
+        if newest and newest[0].offset >= live.continued_at:
+            parent = newest[0].number
+        taken = await asyncio.to_thread(versions.take, live, source, parent)
+    return await versions.save(runtime.database, replica.id, taken, runtime.clock(), guard)
+
+
+def is_due(replica: Replica, newest: Version | None, now: int) -> bool:
+    """Whether a model's rules want a version of it now, `newest` being its last."""
+    live = replica.model
+    rules = live.created.versions.snapshot
+    since, learned = replica.created_at, 0
+    if newest is not None:
+        since, learned = newest.at, newest.body.examples if newest.body else 0
+    more = live.monitor.examples - learned
+    if more <= 0:
+        return False
+    by_count = rules.every_examples is not None and more >= rules.every_examples
+    by_time = rules.every_seconds is not None and now - since >= rules.every_seconds * 1e6
+    return by_count or by_time

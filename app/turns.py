@@ -1,0 +1,120 @@
+"""What operators and jobs tell a model to do: each is an entry of its log, and so is its reason.
+
+A version that is to answer is loaded before anything is appended: one that cannot be loaded leaves
+all as it is. What was loaded is handed to the applier, which then only changes a pointer.
+"""
+
+import logging
+from typing import Literal, NamedTuple
+
+from uuid_utils import uuid7
+
+from app import entries, versions
+from app.applier import Replica
+from app.calls import RESERVED
+from app.entries import PERSON, Budget, VersionRules
+from app.errors import UnknownVersion
+from app.live import Turn
+from app.log import Draft, Receipt
+from app.runtime import Runtime
+from app.versions import Version
+
+logger = logging.getLogger(__name__)
+
+
+class Act(NamedTuple):
+    """Who does something, and why."""
+
+    reason: str = ""
+    by: str = PERSON
+
+
+class Turns:
+    """Swaps, rolls back, freezes and changes the models of one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def swap(self, replica: Replica, number: int, act: Act) -> int:
+        """Make a version the champion; at which offset.
+
+        Raises `UnknownVersion`, `UnloadableVersion`, `LogUnavailable`.
+        """
+        version = await self._version(replica, number)
+        return await self._turn(replica, entries.Swapped(number, version.offset, *act))
+
+    async def roll_back(
+        self, replica: Replica, number: int | None, replay: Literal["none", "since"], act: Act
+    ) -> tuple[int, int]:
+        """Continue from a version, or from the last valid one: which, and at which offset.
+
+        Raises `UnknownVersion`, `UnloadableVersion`, `LogUnavailable`.
+        """
+        if number is None:
+            version = await self._last_valid(replica)
+        else:
+            version = await self._version(replica, number)
+        entry = entries.RolledBack(version.number, version.offset, replay, *act)
+        return version.number, await self._turn(replica, entry)
+
+    async def freeze(self, replica: Replica, act: Act) -> int:
+        """Learn nothing more; at which offset."""
+        return await self._tell(replica, entries.Frozen(*act))
+
+    async def unfreeze(self, replica: Replica, learn: bool, act: Act) -> int:
+        """Learn again, if told so with what came meanwhile; at which offset."""
+        return await self._tell(replica, entries.Unfrozen(learn, *act))
+
+    async def change(
+        self,
+        replica: Replica,
+        description: str | None,
+        rules: VersionRules | None,
+        budget: Budget | None,
+        act: Act,
+    ) -> int:
+        """Change what holds of a model; None leaves it. At which offset."""
+        now = replica.model.created
+        entry = entries.Changed(
+            now.description if description is None else description,
+            rules or now.versions,
+            budget or now.budget,
+            *act,
+        )
+        return await self._tell(replica, entry)
+
+    async def _turn(self, replica: Replica, entry: Turn) -> int:
+        await self._runtime.applier.prepare_ahead(replica, entry)
+        try:
+            return await self._tell(replica, entry)
+        finally:
+            replica.ahead.pop(entry, None)
+
+    async def _tell(self, replica: Replica, entry: entries.Entry) -> int:
+        """Append an entry, and wait until this process has applied it."""
+        _ = replica.model
+        body, kind = entries.encode(entry), entries.kind_of(entry)
+        id = f"{RESERVED}{kind}:{uuid7()}"
+        runtime = self._runtime
+        draft = Draft(replica.id, kind, id, None, runtime.clock(), body)
+        receipt: Receipt = await runtime.log.append(draft)
+        await replica.applied(receipt.offset, runtime.settings.feedback_seconds_max)
+        logger.info("model %r: %s", replica.name, entry)
+        return receipt.offset
+
+    async def _version(self, replica: Replica, number: int) -> Version:
+        return await self._runtime.database.read(
+            lambda connection: versions.get(connection, replica.id, number)
+        )
+
+    async def _last_valid(self, replica: Replica) -> Version:
+        known = await self._runtime.database.read(
+            lambda connection: versions.page(connection, replica.id)
+        )
+        for version in known:
+            if version.status == "valid" and version.state_id is not None:
+                return version
+        raise UnknownVersion(
+            f"The model {replica.name!r} has no valid version that keeps its state. Name the "
+            "version to go back to, or make one by POST /v1/models/…/versions."
+        )
