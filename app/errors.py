@@ -13,7 +13,9 @@
     │   ├── UnknownPath
     │   ├── UnknownModel
     │   ├── UnknownPrediction
-    │   └── UnknownVersion
+    │   ├── UnknownVersion
+    │   ├── UnknownJob
+    │   └── UnknownRun
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── ModelExists
@@ -29,6 +31,7 @@
     ├── Unavailable             passes by itself: try again after `retry_after_seconds`
     │   ├── NotReady            the model is being restored
     │   ├── LogUnavailable      nothing can be made durable now
+    │   ├── NoJobs              no process runs the jobs
     │   ├── BodyTooSlow         the body did not arrive in time
     │   └── Overloaded          a queue is full
     ├── Internal                a bug of ours: nothing of it is told but its name
@@ -125,6 +128,14 @@ class UnknownVersion(NotFound):
     """The model has no version of this number."""
 
 
+class UnknownJob(NotFound):
+    """There is no job of this name."""
+
+
+class UnknownRun(NotFound):
+    """No run of a job has this number, or it is no longer kept."""
+
+
 class MethodNotAllowed(HeadraceError):
     """The path exists, the method does not."""
 
@@ -185,6 +196,10 @@ class NotReady(Unavailable):
 
 class LogUnavailable(Unavailable):
     """Nothing can be made durable now, so no feedback is taken."""
+
+
+class NoJobs(Unavailable):
+    """No process runs the jobs now, so what is for them is not taken."""
 
 
 class BodyTooSlow(Unavailable):

@@ -9,11 +9,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app import __version__
-from app.api import health, hot, learners, models, schemas, versions
+from app.api import health, hot, jobs, learners, models, schemas, versions
 from app.api.bounds import Bounds
 from app.api.errors import MEDIA_TYPE, install
 from app.api.room import Rooms
-from app.jobs import Jobs
+from app.jobs import SCHEDULE
+from app.jobs.beside import Beside
+from app.jobs.process import keep_and_close
+from app.jobs.running import Jobs
 from app.runtime import Runtime
 from app.serving import Serving
 from app.settings import Settings, load_settings
@@ -39,13 +42,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         runtime = Runtime(chosen)
         app.state.runtime, app.state.serving = runtime, Serving(runtime)
-        jobs = Jobs(runtime)
         await runtime.open()
-        jobs.open()
         try:
-            yield
+            async with _jobs(runtime):
+                yield
         finally:
-            jobs.close()
             await runtime.close()
 
     app = FastAPI(
@@ -58,12 +59,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install(app)
     app.router.routes.extend(hot.routes())
-    for surface in (models, versions, learners, health):
+    for surface in (models, versions, jobs, learners, health):
         app.include_router(surface.router)
     app.state.rooms = Rooms(chosen)
     app.add_middleware(Bounds, settings=chosen, room=app.state.rooms.bodies)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+@asynccontextmanager
+async def _jobs(runtime: Runtime) -> AsyncIterator[None]:
+    """Where the settings say that the jobs of this process run."""
+    where = runtime.settings.jobs
+    if where == "inside":
+        inside = Jobs(runtime, SCHEDULE)
+        inside.open()
+        try:
+            yield
+        finally:
+            await keep_and_close(runtime, inside)
+    elif where == "beside":
+        beside = Beside(runtime)
+        beside.open()
+        try:
+            yield
+        finally:
+            await beside.close()
+    else:
+        yield
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

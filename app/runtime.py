@@ -55,6 +55,7 @@ class Runtime:
         self._tailed = False
         self._rehearsing = asyncio.Semaphore(1)
         self._creating = asyncio.Lock()
+        self._following = asyncio.Lock()
 
     async def open(self) -> None:
         """Start serving: models become ready one by one, in the order of their creation."""
@@ -128,7 +129,7 @@ class Runtime:
         """Follow what other processes did; and try again to write, while nothing can be."""
         while True:
             try:
-                await self._follow()
+                await self.follow()
                 if not self.database.is_writable:
                     await self.database.probe()
             except LogUnavailable:
@@ -136,6 +137,12 @@ class Runtime:
             except Exception:
                 logger.exception("following the log failed, which is a bug")
             await asyncio.sleep(self.settings.tail_poll_seconds)
+
+    async def follow(self) -> None:
+        """Look once at what other processes did: models, and entries."""
+        # Two at once would restore the same model twice.
+        async with self._following:
+            await self._follow()
 
     async def _follow(self) -> None:
         async with self._creating:

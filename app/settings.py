@@ -7,7 +7,7 @@ directory is read too, and the environment wins.
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     )
     tail_poll_seconds: float = Field(
         1.0, gt=0, le=60, description="How often the log is asked for other processes' entries."
+    )
+    jobs: Literal["beside", "inside", "none"] = Field(
+        "beside",
+        description="Jobs run in a process beside the server, inside it, or not with it.",
     )
     jobs_children_max: int = Field(
         2, ge=1, le=64, description="Long jobs that run at once, each in a process of its own."

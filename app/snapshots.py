@@ -4,8 +4,9 @@ import asyncio
 
 from app import versions
 from app.applier import Replica
+from app.runs import Cause
 from app.runtime import Runtime
-from app.versions import Guard, Source, Version
+from app.versions import Guard, Newest, Source, Version
 
 
 async def snapshot(runtime: Runtime, replica: Replica, source: Source, guard: Guard) -> Version:
@@ -23,16 +24,16 @@ async def snapshot(runtime: Runtime, replica: Replica, source: Source, guard: Gu
     return await versions.save(runtime.database, replica.id, taken, runtime.clock(), guard)
 
 
-def is_due(replica: Replica, newest: Version | None, now: int) -> bool:
-    """Whether a model's rules want a version of it now, `newest` being its last."""
+def is_due(replica: Replica, newest: Newest | None, now: int) -> Cause | None:
+    """Why a model is due for a version now, `newest` being its last; None if it is not."""
     live = replica.model
     rules = live.created.versions.snapshot
-    since, learned = replica.created_at, 0
-    if newest is not None:
-        since, learned = newest.at, newest.body.examples if newest.body else 0
+    since, learned = (newest.at, newest.examples) if newest else (replica.created_at, 0)
     more = live.monitor.examples - learned
     if more <= 0:
-        return False
-    by_count = rules.every_examples is not None and more >= rules.every_examples
-    by_time = rules.every_seconds is not None and now - since >= rules.every_seconds * 1e6
-    return by_count or by_time
+        return None
+    if rules.every_examples is not None and more >= rules.every_examples:
+        return "threshold"
+    if rules.every_seconds is not None and now - since >= rules.every_seconds * 1e6:
+        return "schedule"
+    return None

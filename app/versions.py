@@ -268,6 +268,28 @@ def page(
     return [_version(row) for row in connection.execute(query).all()]
 
 
+class Newest(NamedTuple):
+    """A model's newest version: when it was made, and how many examples it had learned."""
+
+    number: int
+    at: int
+    examples: int
+
+
+def newest(connection: Connection) -> dict[int, Newest]:
+    """The newest version of each model, by the model's number."""
+    numbers = sa.select(versions.c.model_id, sa.func.max(versions.c.number).label("number"))
+    last = numbers.group_by(versions.c.model_id).subquery()
+    both = sa.and_(versions.c.model_id == last.c.model_id, versions.c.number == last.c.number)
+    query = sa.select(*_COLUMNS).select_from(versions.join(last, both))
+    found = {}
+    for row in connection.execute(query):
+        version = _version(row)
+        examples = 0 if version.body is None else version.body.examples
+        found[version.model_id] = Newest(version.number, version.at, examples)
+    return found
+
+
 def change(connection: Connection, model_id: int, number: int, **values: Any) -> None:
     """Change what may change of a version: `pinned`, `note`, `status`, `checks`."""
     if values.get("checks") is not None:

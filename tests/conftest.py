@@ -26,7 +26,7 @@ def full() -> bool:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with a database file of the test's own."""
-    return Settings(database_url=f"sqlite:///{tmp_path}/headrace.db")
+    return Settings(database_url=f"sqlite:///{tmp_path}/headrace.db", jobs="inside")
 
 
 @pytest.fixture

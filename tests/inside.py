@@ -80,7 +80,8 @@ def blank() -> bytes:
 def settings_in(folder: Path, **more: Any) -> Settings:
     """Settings with a blank database in a folder."""
     (folder / "headrace.db").write_bytes(blank())
-    return Settings(database_url=f"sqlite:///{folder}/headrace.db", **more)
+    settings = {"database_url": f"sqlite:///{folder}/headrace.db", "jobs": "inside", **more}
+    return Settings(**settings)
 
 
 async def crash(runtime: Runtime) -> None:

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 import app
 from app import entries, errors, serving
-from app.api import policies, schemas, version_schemas
+from app.api import job_schemas, policies, schemas, version_schemas
 from app.api.errors import STATUS, status_of
 from app.cli import group, main
 from app.errors import HeadraceError, StartRefused, code_of
@@ -217,6 +217,11 @@ def test_every_call_is_documented(client: TestClient) -> None:
         version_schemas.UnfreezeRequest,
         version_schemas.ModelChange,
         version_schemas.TurnAnswer,
+        job_schemas.RunAnswer,
+        job_schemas.ScheduleAnswer,
+        job_schemas.ScheduledJob,
+        job_schemas.ScheduleChange,
+        job_schemas.RunRequest,
         schemas.MetricsAnswer,
         schemas.PredictionAnswer,
         schemas.LearnerAnswer,
@@ -280,7 +285,10 @@ def test_every_warning_is_documented() -> None:
 
 def test_every_job_is_documented_with_its_turn() -> None:
     said = [row[:2] for row in table(OPERATIONS, "job | every")]
-    assert said == [[f"`{job.name}`", f"{job.every_seconds} s"] for job in SCHEDULE]
+    turns = [
+        (j.name, f"{j.every_seconds} s" if j.every_seconds else "on request") for j in SCHEDULE
+    ]
+    assert said == [[f"`{name}`", turn] for name, turn in turns]
 
 
 def test_every_task_is_documented() -> None:

@@ -180,7 +180,10 @@ def test_whichever_call_of_the_database_fails_nothing_is_lost_or_doubled(
         path = tmp_path / f"{n}.db"
         shutil.copy(prepared, path)
         settings = Settings(
-            database_url=f"sqlite:///{path}", tail_poll_seconds=0.05, predictions_write_ms=5
+            database_url=f"sqlite:///{path}",
+            tail_poll_seconds=0.05,
+            predictions_write_ms=5,
+            jobs="inside",
         )
         with injected(Fault(kind, n)) as fault:
             try:

@@ -48,8 +48,8 @@ def main() -> None:
       headrace predict wine acidity=0.7 color=red
       headrace metrics wine
 
-    All but serve, migrate and demo talk to the service at --url, or HEADRACE_URL. The settings of
-    serve come from HEADRACE_… variables or a .env file; docs/operations.md lists them.
+    All but serve, jobs, migrate and demo talk to the service at --url, or HEADRACE_URL. Settings
+    come from HEADRACE_… variables or a .env file; docs/operations.md lists them.
     """
 
 
@@ -62,15 +62,19 @@ def main() -> None:
     type=click.IntRange(0, 65535),
     help="The port to listen on.",
 )
-def serve(host: str, port: int) -> None:
-    """Serve predict, feedback and the rest over HTTP.
+@click.option("--no-jobs", is_flag=True, help="Run no jobs: another process does, or nobody.")
+def serve(host: str, port: int, no_jobs: bool) -> None:
+    """Serve predict, feedback and the rest over HTTP, with the jobs in a process beside.
 
     \b
     Examples:
       headrace serve
       headrace serve --port 9000
+      headrace serve --no-jobs
     """
     gc.disable()
+    if no_jobs:
+        os.environ["HEADRACE_JOBS"] = "none"
     from app.settings import load_settings, unknown_variables
     from app.telemetry import configure_logging
 
@@ -83,6 +87,28 @@ def serve(host: str, port: int) -> None:
     from app.server import run
 
     run(settings, host, port)
+
+
+@main.command(short_help="Run the jobs, and no server.")
+@click.option("--beside", is_flag=True, hidden=True, help="End with the standard input.")
+def jobs(beside: bool) -> None:
+    """Run the jobs: snapshots, default labels, clean-up. One process does, others stand by.
+
+    `headrace serve` does it too. To stand by, in case the machine or process that runs them dies:
+
+    \b
+    Example:
+      HEADRACE_DATABASE_URL=sqlite:////var/lib/headrace.db headrace jobs
+    """
+    from app.settings import load_settings
+    from app.telemetry import configure_logging
+
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    _with_hash_seed(_hash_seed())
+    from app.jobs.process import run
+
+    run(settings, beside)
 
 
 @main.command(short_help="Bring the database to this schema.")
