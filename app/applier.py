@@ -60,6 +60,10 @@ class Replica:
         """Learners of entries that are about to be appended."""
         self.holds = 0
         """How many hold its entries back: they wait in the inbox, and the model does not change."""
+        self.compared = 0
+        """How many scored examples its learner had when it was last compared with its versions."""
+        self.reported: frozenset[int] = frozenset()
+        """The versions than which it was last found worse."""
         self.types_claimed: dict[str, entries.FeatureType] = {}
         self.labels_claimed: set[entries.Label] = set()
         self._claims: Counter[str | tuple[entries.Label]] = Counter()

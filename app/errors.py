@@ -21,6 +21,7 @@
     │   ├── ModelExists
     │   ├── AlreadyLabelled
     │   ├── LabelTooLate
+    │   ├── SnapshotFailed      no version could be made
     │   └── UnloadableVersion   its state is gone, damaged, or not made here
     ├── TooLarge
     │   ├── BodyTooLarge
@@ -154,6 +155,10 @@ class AlreadyLabelled(Conflict):
 
 class LabelTooLate(Conflict):
     """The label came after its wait, and the model says `late: "refuse"`."""
+
+
+class SnapshotFailed(Conflict):
+    """No version could be made of the model."""
 
 
 class UnloadableVersion(Conflict):

@@ -142,6 +142,7 @@ class LiveModel:
         self._continues = self._answers = 0
         self.observations: deque[Features] = deque(maxlen=GOLDEN)
         self.scored: deque[Scored] = deque(maxlen=SCORED)
+        self.scored_total = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in _NOT_KEPT}
@@ -260,6 +261,7 @@ class LiveModel:
             self._fix_types(features)
         if y is not None and own.prediction is not None:
             self.scored.append(Scored(offset, y, own.prediction))
+            self.scored_total += 1
         self.observations.append(features)
         self.monitor.observe(example, at, is_frozen=self.frozen_at is not None)
 

@@ -9,6 +9,8 @@ Anybody may ask, and cancel. All else is written by the process that holds the l
 other: each of its transactions checks that it still does.
 """
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -17,12 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from app.database import Database
-from app.errors import NoJobs, Overloaded, UnknownRun
+from app.errors import NoJobs, NotReady, Overloaded, UnknownRun
 from app.leases import Held, Lease, held
 from app.tables import runs, schedule
 
 LEASE = "jobs"
 """The lease that the process whose jobs run holds."""
+
+LOOK_SECONDS = 0.05
+"""How often somebody who waits for a run looks at it."""
 
 KEPT = 10_000
 """How many of the newest runs are kept."""
@@ -91,6 +96,15 @@ class Runs:
             raise UnknownRun(f"There is no run {id}. GET /v1/jobs lists the newest ones.")
         return Run(*row)
 
+    async def ended(self, id: int, seconds_max: float) -> Run:
+        """A run once it has ended. Raises `NotReady` if that takes too long."""
+        deadline = time.monotonic() + seconds_max
+        while (run := await self.show(id)).state not in ENDED:
+            if time.monotonic() > deadline:
+                raise NotReady(f"The run {id} is not done yet. GET /v1/jobs/{id} says when it is.")
+            await asyncio.sleep(LOOK_SECONDS)
+        return run
+
     async def page(self, before: int | None, limit: int, **where: str | int | None) -> list[Run]:
         """The runs with ids under `before`, newest first, of this `job`, `model_id`, `state`."""
         query = _ALL.order_by(runs.c.id.desc()).limit(limit)
@@ -129,12 +143,12 @@ class Ledger:
         query = _ALL.where(runs.c.state.in_(("asked", "running"))).order_by(runs.c.id)
         return await self._database.read(lambda c: [Run(*row) for row in c.execute(query)])
 
-    async def ask(self, job: str) -> None:
-        """Ask for a run by the clock, unless one waits or goes on."""
+    async def ask(self, job: str, model_id: int | None = None, cause: Cause = "schedule") -> None:
+        """Ask for a run that no person wants, unless one of that job and model waits or goes on."""
 
         def work(connection: Connection) -> None:
-            if not _goes_on(connection, job, None):
-                _insert(connection, job, None, "schedule", self._clock(), {})
+            if not _goes_on(connection, job, model_id):
+                _insert(connection, job, model_id, cause, self._clock(), {})
 
         await self._write(work)
 

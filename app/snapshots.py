@@ -1,6 +1,7 @@
 """Snapshots: versions taken of the models that this process holds."""
 
 import asyncio
+from typing import Any
 
 from app import versions
 from app.applier import Replica
@@ -15,11 +16,8 @@ async def snapshot(runtime: Runtime, replica: Replica, source: Source, guard: Gu
     Raises `NotReady`, `LogUnavailable`, and `learners.states.StateRefused` if the learner has no
     form as bytes.
     """
-    newest = await runtime.database.read(lambda c: versions.page(c, replica.id, limit=1))
     async with runtime.applier.holding(replica) as live:
-        parent = live.version or None
-        if newest and newest[0].offset >= live.continued_at:
-            parent = newest[0].number
+        parent = await runtime.database.read(lambda c: _parent(c, replica))
         taken = await asyncio.to_thread(versions.take, live, source, parent)
     return await versions.save(runtime.database, replica.id, taken, runtime.clock(), guard)
 
@@ -37,3 +35,12 @@ def is_due(replica: Replica, newest: Newest | None, now: int) -> Cause | None:
     if rules.every_seconds is not None and now - since >= rules.every_seconds * 1e6:
         return "schedule"
     return None
+
+
+def _parent(connection: Any, replica: Replica) -> Version | None:
+    """The version that the model as it is came from."""
+    live = replica.model
+    newest = versions.page(connection, replica.id, limit=1)
+    if newest and newest[0].offset >= live.continued_at:
+        return newest[0]
+    return versions.get(connection, replica.id, live.version) if live.version else None

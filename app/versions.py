@@ -30,6 +30,7 @@ from app.database import Database
 from app.entries import Features, Label
 from app.errors import UnknownVersion, UnloadableVersion
 from app.live import LiveModel, keep, revive
+from app.retention import DAY_US, Kept, surplus
 from app.tables import version_states, versions
 from learners.states import StateRefused
 
@@ -46,12 +47,6 @@ PART_BYTES = 1_048_576
 TRIED_MAX = 5
 """How many versions a restart tries to load before it replays the log from its beginning."""
 
-NEWEST_KEPT = 20
-VALID_KEPT = 3
-DAYS_KEPT = 30
-"""Which versions keep their states: the newest, the newest valid, and the last of each day."""
-
-DAY_US = 86_400_000_000
 SIGNATURE_BYTES = 32
 PAGE = 1_000
 
@@ -76,11 +71,15 @@ class Stamps(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """What a learner takes: bytes of its state, plain and as stored; milliseconds of an answer."""
+    """What a learner takes: bytes of memory, and of its state, plain and as stored; milliseconds of
+    an answer. `growth` is by how many bytes of memory 1,000 examples made it grow since its parent.
+    """
 
+    memory_bytes: int
     state_bytes: int
     stored_bytes: int
     predict_ms: float
+    growth: float | None = None
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -89,6 +88,7 @@ class Body(msgspec.Struct, frozen=True):
     source: Source
     parent: int | None
     examples: int
+    scored: int
     learner: Any
     metrics: dict[str, float | None]
     recent: dict[str, float | None]
@@ -139,7 +139,7 @@ _checks = msgspec.json.Decoder(list[Check])
 _COLUMNS = tuple(versions.c[name] for name in Version._fields)
 
 
-def take(live: LiveModel, source: Source, parent: int | None) -> Taken:
+def take(live: LiveModel, source: Source, parent: Version | None) -> Taken:
     """What a live model is, as a version. Raises `learners.states.StateRefused`.
 
     The model must not change meanwhile.
@@ -154,11 +154,15 @@ def take(live: LiveModel, source: Source, parent: int | None) -> Taken:
         began = time.perf_counter()
         golden.append(_golden(live, features))
         seconds.append(time.perf_counter() - began)
-    size = Size(len(plain), len(state), 1_000 * median(seconds) if seconds else 0.0)
+    memory = learner.memory_bytes()
+    milliseconds = 1_000 * median(seconds) if seconds else 0.0
+    growth = _growth(live, memory, parent)
+    size = Size(memory, len(plain), len(state), milliseconds, growth)
     body = Body(
         source,
-        parent,
+        None if parent is None else parent.number,
         live.monitor.examples,
+        live.scored_total,
         live.created.learner,
         learner.scores.figures(),
         learner.scores.recent_figures(),
@@ -168,6 +172,13 @@ def take(live: LiveModel, source: Source, parent: int | None) -> Taken:
         sha256(state).hexdigest(),
     )
     return Taken(live.offset_applied, state, body)
+
+
+def _growth(live: LiveModel, memory: int, parent: Version | None) -> float | None:
+    if parent is None or parent.body is None:
+        return None
+    more = live.monitor.examples - parent.body.examples
+    return 1_000 * (memory - parent.body.size.memory_bytes) / more if more > 0 else None
 
 
 def stamps_of(live: LiveModel) -> Stamps:
@@ -304,30 +315,6 @@ def sweep(connection: Connection, now: int) -> int:
     known = sa.select(versions.c.state_id).where(versions.c.state_id.is_not(None))
     where = (version_states.c.at < now - DAY_US, version_states.c.state_id.not_in(known))
     return connection.execute(sa.delete(version_states).where(*where)).rowcount
-
-
-class Kept(NamedTuple):
-    """What decides whether a version keeps its state."""
-
-    number: int
-    at: int
-    status: str
-    pinned: bool
-
-
-def surplus(known: Sequence[Kept], now: int) -> list[int]:
-    """Of versions that have states, newest first, the numbers of those that need none."""
-    wanted = {kept.number for kept in known[:NEWEST_KEPT]}
-    wanted |= {kept.number for kept in known if kept.pinned}
-    wanted |= {kept.number for kept in [k for k in known if k.status == "valid"][:VALID_KEPT]}
-    today = now // DAY_US
-    days: set[int] = set()
-    for kept in known:
-        day = kept.at // DAY_US
-        if day > today - DAYS_KEPT and day not in days:
-            days.add(day)
-            wanted.add(kept.number)
-    return [kept.number for kept in known if kept.number not in wanted]
 
 
 def _prune(connection: Connection, model_id: int, now: int) -> None:

@@ -77,6 +77,10 @@ class Learner:
         self.__dict__.update(state)
         self._calls = _calls(self._model)
 
+    def memory_bytes(self) -> int:
+        """About how much memory the learner takes, by River's own count."""
+        return int(self._model._raw_memory_usage)
+
     def predict(self, x: Features) -> Answer:
         """Answer features; they are not kept, nor is the learner changed."""
         try:

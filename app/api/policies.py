@@ -80,7 +80,7 @@ class VersionRules(Schema):
 class Budget(Schema):
     """What the learner may take; over it nothing more is learned."""
 
-    bytes: int = Field(268_435_456, ge=1_024, le=2**53, description="Of its state.")
+    bytes: int = Field(268_435_456, ge=1_024, le=2**53, description="Of memory.")
     predict_ms: float = Field(50.0, gt=0, le=60_000, description="Of an answer.")
 
     def entry(self) -> entries.Budget:

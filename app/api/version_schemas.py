@@ -23,9 +23,13 @@ class Stamps(Schema):
 class Size(Schema):
     """What the learner takes."""
 
+    memory_bytes: int
     state_bytes: int
     stored_bytes: int = Field(description="Compressed.")
     predict_ms: float = Field(description="Of an answer: the median over its observations.")
+    growth: float | None = Field(
+        description="Bytes of memory per 1,000 examples, since the parent."
+    )
 
 
 class Check(Schema):

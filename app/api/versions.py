@@ -5,12 +5,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from app import entries, versions
-from app.api import schemas, version_schemas
+from app.api import job_schemas, schemas, version_schemas
 from app.api.deps import ModelHere, RuntimeHere
+from app.api.jobs import run_answer
 from app.api.models import model_answer, responses
 from app.api.schemas import instant
 from app.applier import Replica
+from app.errors import SnapshotFailed
 from app.live import Turned
+from app.runs import Runs
 from app.turns import Act, Turns
 from app.versions import Version
 
@@ -37,6 +40,19 @@ async def list_versions(
     return version_schemas.VersionPage(versions=briefs, next=following)
 
 
+@router.post("/versions", status_code=201, responses=responses(404, 409, 413, 422, 503))
+async def take_version(replica: ModelHere, runtime: RuntimeHere) -> version_schemas.VersionAnswer:
+    """Make a version of the model as it is now."""
+    asked = Runs(runtime.database, runtime.clock)
+    offset = replica.model.offset_applied
+    id = await asked.ask("snapshot", replica.id, offset=offset)
+    run = await asked.ended(id, runtime.settings.feedback_seconds_max)
+    if run.state != "done":
+        raise SnapshotFailed(f"No version of {replica.name!r} was made: {run.did or run.state}.")
+    [newest] = await runtime.database.read(lambda c: versions.page(c, replica.id, limit=1))
+    return version_answer(replica, newest)
+
+
 @router.get("/versions/{number}", responses=responses(404, 422, 503))
 async def show_version(
     replica: ModelHere, number: Number, runtime: RuntimeHere
@@ -44,6 +60,19 @@ async def show_version(
     """Show a version: its checks, metrics and lineage; who made it serve, and why."""
     found = await runtime.database.read(lambda c: versions.get(c, replica.id, number))
     return version_answer(replica, found)
+
+
+@router.post(
+    "/versions/{number}/validate", status_code=202, responses=responses(404, 413, 422, 503)
+)
+async def validate_version(
+    replica: ModelHere, number: Number, runtime: RuntimeHere
+) -> job_schemas.RunAnswer:
+    """Validate a version again. `GET /v1/jobs/{id}` says when it is done."""
+    await runtime.database.read(lambda c: versions.get(c, replica.id, number))
+    asked = Runs(runtime.database, runtime.clock)
+    id = await asked.ask("validate", replica.id, number=number)
+    return run_answer(runtime, await asked.show(id))
 
 
 @router.patch("/versions/{number}", responses=responses(404, 413, 422, 503))

@@ -9,16 +9,22 @@ import logging
 import time
 
 from app import versions
+from app.applier import Replica
 from app.errors import HeadraceError, LogUnavailable, UnknownJob
+from app.jobs import quality
 from app.jobs.errand import Errand, Job
 from app.joining import Joining
 from app.leases import LeaseLost
 from app.runtime import Runtime
 from app.snapshots import is_due, snapshot
-from app.versions import Guard
+from app.turns import Act, Turns
+from app.versions import Guard, Version
 from learners.states import StateRefused
 
 logger = logging.getLogger(__name__)
+
+WARNED_SHARE = 0.8
+"""From which share of its budget on it is said how much a learner takes."""
 
 STOP_SECONDS = 10.0
 """How long a stop may take to make versions of what was learned since the last ones."""
@@ -62,13 +68,30 @@ async def take_snapshot(errand: Errand) -> str:
         await runtime.follow()
         await replica.applied(offset, runtime.settings.feedback_seconds_max)
     version = await snapshot(runtime, replica, errand.cause, errand.guard)
-    return f"version {version.number}"
+    await errand.ask("validate", replica, errand.cause)
+    return f"version {version.number}{await _within_budget(runtime, replica, version)}"
+
+
+async def _within_budget(runtime: Runtime, replica: Replica, version: Version) -> str:
+    """Freeze a model whose learner takes more memory than it may; what there is to be said."""
+    live = replica.model
+    taken = version.body.size.memory_bytes if version.body else 0
+    share = taken / live.created.budget.bytes
+    if share < WARNED_SHARE:
+        return ""
+    said = f"Its learner takes {taken:,} bytes, {share:.0%} of its budget."
+    logger.warning("model %r: %s", replica.name, said)
+    if share > 1 and live.frozen_at is None:
+        await Turns(runtime).freeze(replica, Act(f"{said} Raise it, then unfreeze.", "budget"))
+    return f". {said}"
 
 
 SCHEDULE = (
     Job("settle_labels", 1, "Learns default labels that are due.", settle_labels),
     Job("find_due", 5, "Begins a snapshot of each model that is due for one.", find_due),
     Job("snapshot", None, "Makes a version of a model.", take_snapshot, about_model=True),
+    Job("watch", 10, "Compares live learners with their versions, and acts.", quality.watch),
+    Job("validate", None, "Validates new versions.", long=quality.validate, about_model=True),
     Job("expire_predictions", 60, "Forgets predictions that are too old.", expire_predictions),
     Job("sweep_deleted", 600, "Removes what deleted models left behind.", sweep_deleted),
 )

@@ -29,6 +29,8 @@ class Errand(NamedTuple):
     about: Replica | None
     begin: Begin
     """Begins a run of another job, unless one of that job and model goes on; sees it to its end."""
+    ask: Begin
+    """Asks for a run of another job, unless one of that job and model waits or goes on."""
     tell: Tell
     """Takes how far it is, as a share of 1."""
 

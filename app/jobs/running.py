@@ -288,7 +288,11 @@ class Jobs:
     def _errand(self, cause: Cause, run: Run | None, about: Replica | None) -> Errand:
         wanted = {} if run is None else msgspec.json.decode(run.wanted)
         tell = partial(self._tell, None if run is None else run.id)
-        return Errand(self._runtime, self.lease, cause, wanted, about, self._begin, tell)
+        return Errand(self._runtime, self.lease, cause, wanted, about, self._begin, self._ask, tell)
+
+    async def _ask(self, name: str, replica: Replica | None, cause: Cause) -> None:
+        """Ask for a run, to be begun in its turn."""
+        await self._ledger.ask(name, None if replica is None else replica.id, cause)
 
     async def _tell(self, id: int | None, progress: float) -> None:
         """Write how far a run is, now and then."""
