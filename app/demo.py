@@ -7,6 +7,8 @@ and labelled strictly in the order of its time:
 - flights from New York in 2013: will this one arrive over 15 minutes late? The label is posted only
   once the plane has landed, among the questions about the flights that departed meanwhile.
 
+Then a model is attacked, and undoes it by itself (`app/attack.py`).
+
 At the end the service's metrics, and every prediction that was labelled, must equal those of River
 alone over the same labelled stream: exactly.
 """
@@ -33,6 +35,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
+from app.attack import attack
 from app.errors import StartRefused
 from app.progress import Progress
 from learners.evaluation import (
@@ -101,13 +104,16 @@ def run(flights: int | None) -> bool:
         equal = _show(_phishing(), port)
         click.echo("\nReading 2013's flights from New York ...")
         equal = _show(_flights(archive, flights), port) and equal
+        is_back = attack(f"http://127.0.0.1:{port}")
+    if not is_back:
+        click.echo("\nThe attacked model did not come back.", err=True)
     if equal:
         click.echo(
             "\nAll equal: Headrace answered and scored as River alone does, to the last bit."
         )
     else:
         click.echo("\nDIFFERENT: Headrace did not answer or score as River alone does.", err=True)
-    return equal
+    return equal and is_back
 
 
 def _archive() -> Path:

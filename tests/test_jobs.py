@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from app.jobs import SCHEDULE
 from app.jobs.errand import Errand, Job
 from app.jobs.running import Jobs
 from app.leases import Lease
+from app.main import create_app
 from app.runs import LEASE, Run, Runs
 from app.runtime import Runtime
 from app.settings import Settings
@@ -251,6 +252,18 @@ def running(client: TestClient) -> TestClient:
     return client
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One application for all calls that change nothing, once its jobs run."""
+    settings = settings_in(tmp_path_factory.mktemp("calm"))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        deadline = time.monotonic() + 5
+        while client.get("/v1/schedule").json()["holder"] is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield client
+
+
 def test_the_schedule_is_shown_and_changed(running: TestClient) -> None:
     shown = running.get("/v1/schedule").json()
     assert str(os.getpid()) in shown["holder"] and shown["until"]
@@ -287,16 +300,16 @@ def test_a_run_is_asked_for_shown_and_listed(running: TestClient) -> None:
 @pytest.mark.parametrize("id", ["0", "-1", str(2**63), str(10**40), "one", "1.5", "%00", "'"])
 @pytest.mark.parametrize("call", [("GET", ""), ("POST", "/cancel")])
 def test_what_is_no_number_of_a_run_is_refused(
-    client: TestClient, id: str, call: tuple[str, str]
+    calm: TestClient, id: str, call: tuple[str, str]
 ) -> None:
     method, rest = call
-    reply = client.request(method, f"/v1/jobs/{id}{rest}")
+    reply = calm.request(method, f"/v1/jobs/{id}{rest}")
     assert (reply.status_code, problem(reply)) == (422, "invalid_parameter")
 
 
 @pytest.mark.parametrize("id", ["1", str(2**63 - 1)])
-def test_a_run_that_is_not_there_is_404(client: TestClient, id: str) -> None:
-    for reply in (client.get(f"/v1/jobs/{id}"), client.post(f"/v1/jobs/{id}/cancel")):
+def test_a_run_that_is_not_there_is_404(calm: TestClient, id: str) -> None:
+    for reply in (calm.get(f"/v1/jobs/{id}"), calm.post(f"/v1/jobs/{id}/cancel")):
         assert (reply.status_code, problem(reply)) == (404, "unknown_run")
 
 
@@ -314,9 +327,9 @@ def test_a_run_that_is_not_there_is_404(client: TestClient, id: str) -> None:
     ],
 )
 def test_what_runs_are_asked_for_must_make_sense(
-    client: TestClient, query: str, status: int, code: str
+    calm: TestClient, query: str, status: int, code: str
 ) -> None:
-    reply = client.get(f"/v1/jobs?{query}")
+    reply = calm.get(f"/v1/jobs?{query}")
     assert (reply.status_code, problem(reply)) == (status, code)
 
 
@@ -339,10 +352,10 @@ def test_what_runs_are_asked_for_must_make_sense(
         7,
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused(client: TestClient, body: Any) -> None:
-    reply = client.patch("/v1/schedule/sweep_deleted", json=body)
+def test_a_schedule_that_cannot_be_is_refused(calm: TestClient, body: Any) -> None:
+    reply = calm.patch("/v1/schedule/sweep_deleted", json=body)
     assert (reply.status_code, problem(reply)) == (422, "invalid_body")
-    shown = client.get("/v1/schedule").json()["jobs"]
+    shown = calm.get("/v1/schedule").json()["jobs"]
     assert {(job["every_seconds"], job["paused"]) for job in shown} == {
         (job.every_seconds, False) for job in SCHEDULE
     }
@@ -355,16 +368,16 @@ def test_the_limits_of_an_interval_may_be_set(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("body", [{"every_seconds": 5}, {"paused": True}])
-def test_a_job_that_is_only_asked_for_has_no_schedule(client: TestClient, body: Any) -> None:
-    reply = client.patch("/v1/schedule/snapshot", json=body)
+def test_a_job_that_is_only_asked_for_has_no_schedule(calm: TestClient, body: Any) -> None:
+    reply = calm.patch("/v1/schedule/snapshot", json=body)
     assert (reply.status_code, problem(reply)) == (422, "invalid_body")
 
 
 @pytest.mark.parametrize("name", ["no_such", "SETTLE_LABELS", "a b", "%00", "é", "x" * 500])
-def test_a_job_that_is_not_there_is_404(client: TestClient, name: str) -> None:
+def test_a_job_that_is_not_there_is_404(calm: TestClient, name: str) -> None:
     for reply in (
-        client.patch(f"/v1/schedule/{name}", json={"paused": True}),
-        client.post(f"/v1/schedule/{name}/run", json={}),
+        calm.patch(f"/v1/schedule/{name}", json={"paused": True}),
+        calm.post(f"/v1/schedule/{name}/run", json={}),
     ):
         assert (reply.status_code, problem(reply)) == (404, "unknown_job")
 
@@ -384,8 +397,8 @@ def test_a_job_that_is_not_there_is_404(client: TestClient, name: str) -> None:
     ],
 )
 def test_a_run_that_makes_no_sense_is_refused(
-    running: TestClient, job: str, body: Any, code: str
+    calm: TestClient, job: str, body: Any, code: str
 ) -> None:
-    reply = running.post(f"/v1/schedule/{job}/run", json=body)
+    reply = calm.post(f"/v1/schedule/{job}/run", json=body)
     assert problem(reply) == code
-    assert running.get("/v1/jobs", params={"state": "asked"}).json()["jobs"] == []
+    assert calm.get("/v1/jobs", params={"state": "asked"}).json()["jobs"] == []

@@ -11,8 +11,10 @@ from app import __version__
 from app.cli.calls import feedback, predict
 from app.cli.create import create
 from app.cli.group import REFUSED, Commands
+from app.cli.jobs import cancel_run, list_runs, schedule, show_run
 from app.cli.load import load
 from app.cli.models import delete, learners, log, metrics, models, show
+from app.cli.versions import freeze, rollback, swap, unfreeze, versions
 
 
 def _versions(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -89,17 +91,22 @@ def serve(host: str, port: int, no_jobs: bool) -> None:
     run(settings, host, port)
 
 
-@main.command(short_help="Run the jobs, and no server.")
+@main.group(short_help="Run the jobs, and no server; or see them.", invoke_without_command=True)
 @click.option("--beside", is_flag=True, hidden=True, help="End with the standard input.")
-def jobs(beside: bool) -> None:
+@click.pass_context
+def jobs(context: click.Context, beside: bool) -> None:
     """Run the jobs: snapshots, default labels, clean-up. One process does, others stand by.
 
-    `headrace serve` does it too. To stand by, in case the machine or process that runs them dies:
+    `headrace serve` does it too. The commands below see to the jobs of a service instead.
 
     \b
-    Example:
+    Examples:
       HEADRACE_DATABASE_URL=sqlite:////var/lib/headrace.db headrace jobs
+      headrace jobs list
+      headrace jobs show 12 --wait
     """
+    if context.invoked_subcommand is not None:
+        return
     from app.settings import load_settings
     from app.telemetry import configure_logging
 
@@ -167,6 +174,10 @@ def completion(shell: str) -> None:
 
 for command in (create, models, show, predict, feedback, load, log, metrics, learners, delete):
     main.add_command(command)
+for command in (versions, rollback, swap, freeze, unfreeze, schedule):
+    main.add_command(command)
+for command in (list_runs, show_run, cancel_run):
+    jobs.add_command(command)
 
 
 def _hash_seed() -> int:

@@ -99,6 +99,9 @@ class Model(msgspec.Struct, frozen=True):
     fallback: str
     counts: Counts
     labels: LabelPolicy | None = None
+    versions: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = None
+    frozen: str | None = None
 
 
 class Delays(msgspec.Struct, frozen=True):
@@ -209,6 +212,115 @@ class Learners(msgspec.Struct, frozen=True):
 
     learners: list[Learner]
     refused: dict[str, str]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One check of a version, with a sentence and its figures."""
+
+    name: str
+    passed: bool
+    detail: str
+    figures: dict[str, Any] = {}
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """When a version came to answer, by whom, and why."""
+
+    offset: int
+    at: datetime
+    kind: str
+    version: int
+    reason: str
+    by: str
+
+
+class Size(msgspec.Struct, frozen=True):
+    """What a version's learner takes; `growth` is in bytes of memory per 1,000 examples."""
+
+    memory_bytes: int
+    state_bytes: int
+    stored_bytes: int
+    predict_ms: float
+    growth: float | None = None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What a model was at an offset. What a list does not show is None, or empty."""
+
+    model: str
+    number: int
+    offset: int
+    at: datetime
+    status: str
+    pinned: bool
+    note: str
+    kept: bool
+    source: str | None = None
+    parent: int | None = None
+    examples: int | None = None
+    metrics: dict[str, float | None] | None = None
+    recent_metrics: dict[str, float | None] | None = None
+    learner: Any = None
+    stamps: dict[str, str] | None = None
+    size: Size | None = None
+    golden: int | None = None
+    checks: list[Check] | None = None
+    turns: list[Turn] = []
+
+
+class Turned(msgspec.Struct, frozen=True):
+    """What a model goes on with, from the entry at `offset` on."""
+
+    model: str
+    offset: int
+    version: int
+    frozen: str | None = None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run of a job; `did` says what it did, or why it failed."""
+
+    id: int
+    job: str
+    cause: str
+    state: str
+    asked_at: datetime
+    did: str
+    model: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: float | None = None
+
+
+class ScheduledJob(msgspec.Struct, frozen=True):
+    """A job, and when it runs; `every_seconds` is None if only when wanted."""
+
+    job: str
+    says: str
+    paused: bool
+    every_seconds: int | None = None
+    last: Run | None = None
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """The jobs, and the process that runs them; None if none does."""
+
+    jobs: list[ScheduledJob]
+    holder: str | None = None
+
+
+class VersionPage(msgspec.Struct, frozen=True):
+    """Versions, newest first; `next` is the number before which to go on, or None."""
+
+    versions: list[Version]
+    next: int | None = None
+
+
+class RunPage(msgspec.Struct, frozen=True):
+    """Runs, newest first; `next` is the run before which to go on, or None."""
+
+    jobs: list[Run]
+    next: int | None = None
 
 
 class ModelPage(msgspec.Struct, frozen=True):

@@ -32,10 +32,11 @@ from app.client.answers import (
 from app.client.calls import Answer, Call, Features, ModelOptions, Result, Sent, Task, refused
 from app.client.chunks import ITEMS_MAX, Chunk, Item
 from app.client.failures import Transient
+from app.client.operating import AsyncOperating
 from app.errors import HeadraceError, ModelExists, UnknownModel
 
 
-class AsyncClient:
+class AsyncClient(AsyncOperating):
     """A service, reached from asyncio. Tasks may share one client; `Client` documents the calls.
 
     Connections are kept open between calls; close the client, or use it as a context.

@@ -24,10 +24,11 @@ from app.client.answers import (
 from app.client.calls import Answer, Call, Features, ModelOptions, Result, Sent, Task, refused
 from app.client.chunks import ITEMS_MAX, Chunk, Item
 from app.client.failures import Transient
+from app.client.operating import Operating
 from app.errors import HeadraceError, ModelExists, UnknownModel
 
 
-class Client:
+class Client(Operating):
     """A service, reached from threads. Threads may share one client.
 
     Connections are kept open between calls; close the client, or use it as a context.

@@ -54,6 +54,8 @@ class ModelOptions(TypedDict, total=False):
     fallback: Literal["prior", "error"]
     description: str
     labels: LabelOptions
+    versions: Mapping[str, Any]
+    budget: Mapping[str, Any]
 
 
 class Call(Generic[Answer]):

@@ -1,0 +1,201 @@
+"""What swapping versions costs the requests that go on meanwhile.
+
+    python -m benchmarks.swap --swaps 200
+
+One model, two versions: a young one, and an adaptive random forest whose plain pickle has 50 MB or
+more. A process of its own asks for predictions and sends feedback at steady rates. Phases with
+swaps and phases without take turns in one run, because a latency means little without the other on
+the same machine at the same time. Every answer must be of one of the two, and none may fail.
+"""
+
+import json
+import multiprocessing
+import pickle
+import random
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import quantiles
+from threading import Thread
+from typing import Any, NamedTuple
+
+import click
+
+from app import versions
+from app.database import Database
+from app.settings import Settings
+from tests.process import Connection as Http
+from tests.process import Headrace
+
+MODEL = "forest"
+LEARNER = {"forest.ARFClassifier": {"n_models": 30, "grace_period": 20}}
+NUMBERS = [f"n{i}" for i in range(8)]
+PLAIN_BYTES_MIN = 50_000_000
+BATCH = 500
+
+
+class Asked(NamedTuple):
+    """A request: when it was sent, how long it took in ms, its status, which version answered."""
+
+    at: float
+    ms: float
+    status: int
+    version: int
+
+
+def example(draw: random.Random) -> tuple[dict[str, float], bool]:
+    """An observation with its label, which a forest learns with many leaves."""
+    x = {name: draw.gauss(0, 1) for name in NUMBERS}
+    y = (x["n0"] * x["n1"] > 0) != (x["n2"] > 0.5) != (draw.random() < 0.2)
+    return x, y
+
+
+def teach(service: Headrace, count: int, seed: int) -> None:
+    """Teach the model so many examples."""
+    draw, http = random.Random(seed), service.connect(600)
+    for _ in range(0, count, BATCH):
+        items = [dict(zip(("features", "label"), example(draw), strict=True)) for _ in range(BATCH)]
+        reply = http.post(f"/v1/models/{MODEL}/feedback/batch", {"items": items})
+        assert reply.status == 200, reply
+    http.close()
+
+
+def load(port: int, rates: dict[str, float], pipe: Connection) -> None:
+    """Send requests at steady rates until told to stop; then tell of each."""
+    stop: list[bool] = []
+    found: dict[str, list[Asked]] = {call: [] for call in rates}
+
+    def send(call: str, rate: float, seed: int) -> None:
+        draw, http, due = random.Random(seed), Http(port), time.monotonic()
+        while not stop:
+            x, y = example(draw)
+            body: dict[str, Any] = (
+                {"features": x} if call == "predict" else {"features": x, "label": y}
+            )
+            began = time.monotonic()
+            reply = http.post(f"/v1/models/{MODEL}/{call}", body)
+            ended = time.monotonic()
+            version = reply.body.get("version", 0) if isinstance(reply.body, dict) else 0
+            found[call].append(Asked(began, 1_000 * (ended - began), reply.status, version))
+            due = max(due + 1 / rate, ended - 1)
+            time.sleep(max(0.0, due - time.monotonic()))
+        http.close()
+
+    threads = [
+        Thread(target=send, args=(call, rate / 2, seed))
+        for call, rate in rates.items()
+        for seed in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    pipe.recv()
+    stop.append(True)
+    for thread in threads:
+        thread.join()
+    pipe.send(found)
+
+
+def plain_bytes(service: Headrace, number: int) -> int:
+    """How large the plain pickle of a version's learner is."""
+    database = Database(Settings(database_url=f"sqlite:///{service.database}"))
+    try:
+        with database.snapshot() as connection:
+            version = versions.get(connection, 1, number)
+            live = versions.load(connection, database.secret, version)
+        return len(pickle.dumps(live.learner, protocol=5))
+    finally:
+        database.close()
+
+
+def shown(name: str, asked: list[Asked]) -> str:
+    """Latencies in a line."""
+    cuts = quantiles([a.ms for a in asked], n=1_000)
+    worst = max(a.ms for a in asked)
+    return (
+        f"{name:28} {len(asked):7,} requests   p50 {cuts[499]:7.2f}   p99 {cuts[989]:7.2f}   "
+        f"max {worst:7.2f} ms"
+    )
+
+
+@click.command()
+@click.option("--swaps", default=200, show_default=True, help="How many swaps in all.")
+@click.option("--predicts", default=300.0, show_default=True, help="Predictions a second.")
+@click.option("--feedbacks", default=20.0, show_default=True, help="Feedbacks a second.")
+@click.option("--examples", default=14_000, show_default=True, help="What the forest learns.")
+def main(swaps: int, predicts: float, feedbacks: float, examples: int) -> None:
+    """Run it."""
+    with tempfile.TemporaryDirectory() as folder:
+        service = Headrace(Path(folder), {"HEADRACE_JOBS": "beside"}).start()
+        try:
+            run(service, swaps, {"predict": predicts, "feedback": feedbacks}, examples)
+        finally:
+            service.kill()
+
+
+def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -> None:
+    """Make the versions, then swap them under load."""
+    rules = {"snapshot": {"every_seconds": None, "every_examples": None}}
+    service.create(MODEL, learner=LEARNER, versions=rules)
+    teach(service, BATCH, 0)
+    while service.get("/v1/schedule").body["holder"] is None:
+        time.sleep(0.1)
+    made = [service.post(f"/v1/models/{MODEL}/versions", {}).body["number"]]
+    teach(service, examples, 1)
+    made.append(service.post(f"/v1/models/{MODEL}/versions", {}).body["number"])
+    size = plain_bytes(service, made[1])
+    click.echo(f"the forest's plain pickle has {size:,} bytes")
+    assert size >= PLAIN_BYTES_MIN, "teach it more: --examples"
+    ours, theirs = multiprocessing.Pipe()
+    client = multiprocessing.get_context("spawn").Process(
+        target=load, args=(service.port, rates, theirs)
+    )
+    client.start()
+    time.sleep(3)
+    http = service.connect(120)
+    phases: list[tuple[float, float, bool]] = []
+    done, took = 0, []
+    while done < swaps:
+        began = time.monotonic()
+        time.sleep(5)
+        phases.append((began, time.monotonic(), False))
+        began = time.monotonic()
+        for _ in range(min(20, swaps - done)):
+            sent = time.monotonic()
+            number = made[done % 2]
+            reply = http.post(f"/v1/models/{MODEL}/swap", {"version": number})
+            assert reply.status == 200, reply
+            took.append(1_000 * (time.monotonic() - sent))
+            done += 1
+            time.sleep(0.05)
+        phases.append((began, time.monotonic(), True))
+    ours.send("stop")
+    found = ours.recv()
+    client.join()
+    http.close()
+    report(found, phases, took, made)
+
+
+def report(
+    found: dict[str, list[Asked]],
+    phases: list[tuple[float, float, bool]],
+    took: list[float],
+    made: list[int],
+) -> None:
+    """Print what was measured, and check what must hold."""
+    for call, asked in found.items():
+        for with_swaps in (False, True):
+            inside = [
+                a for a in asked if any(b <= a.at < e and s == with_swaps for b, e, s in phases)
+            ]
+            click.echo(shown(f"{call}, {'with' if with_swaps else 'without'} swaps", inside))
+    click.echo(f"{len(took)} swaps, each {min(took):.0f} to {max(took):.0f} ms")
+    every = [a for asked in found.values() for a in asked]
+    failed = [a for a in every if a.status != 200]
+    answered = {a.version for a in found["predict"] if a.at > phases[1][0] + 1}
+    click.echo(json.dumps({"failed": len(failed), "versions that answered": sorted(answered)}))
+    assert not failed and answered <= {*made}
+
+
+if __name__ == "__main__":
+    main()
