@@ -7,6 +7,10 @@ in a list of exact names, each with the object that it stands for:
 - the few of Python's and NumPy's that they are made of, and River's functions that they keep;
 - `getattr`, for the bound methods that they keep, as a function that knows their names.
 
+It may change only what it makes itself: if what it names has changed when it is read, that is
+undone, and the state is refused. How much memory and time it takes to read is not bounded, so
+whoever keeps states where others can write signs them, and reads none whose signature is wrong.
+
 Dumping leaves out what River carries and never uses: each distribution has a random generator of
 2.5 kB that only its `sample` draws from, which is nine tenths of a tree.
 """
@@ -42,8 +46,12 @@ MADE_OF: dict[str, tuple[str, ...]] = {
 }
 """What of Python's and NumPy's learners are made of. None of it opens, imports or runs anything."""
 
-NOT_OF_LEARNERS = ("river.checks", "river.datasets", "river.evaluate", "river.stream")
-"""Modules of River's that no learner holds anything of; some open files and addresses."""
+NOT_OF_LEARNERS = (
+    *("river.checks", "river.datasets", "river.evaluate", "river.stream"),
+    *("learners.states", "learners.catalogue", "learners.evaluation", "learners.rehearsal"),
+    *("learners.refusal", "learners.refused", "learners.published", "learners.spec"),
+)
+"""Modules that no learner holds anything of; some open files and addresses."""
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "river._river_rust.vectordict": ("euclidean_distance_tuple", "euclidean_distance_dict"),
@@ -135,7 +143,9 @@ def load(data: bytes, own: Iterable[type] = ()) -> Any:
     reader = _Reader(BytesIO(data))
     reader.own = {(cls.__module__, cls.__qualname__): cls for cls in own}
     try:
-        return reader.load()
+        found = reader.load()
+        reader.check_named()
+        return found
     except StateRefused:
         raise
     except Exception as error:
@@ -163,11 +173,43 @@ def _restore_distribution(distribution: Any, state: dict[str, Any]) -> None:
 class _Reader(pickle.Unpickler):
     own: dict[tuple[str, str], type]
 
+    def __init__(self, file: BytesIO) -> None:
+        super().__init__(file)
+        self._named: dict[int, tuple[Any, dict[str, Any]]] = {}
+
     def find_class(self, module: str, name: str) -> Any:
         found = _allowed().get((module, name)) or self.own.get((module, name))
         if found is None:
             raise StateRefused(f"it names {module}.{name}, which no learner is made of")
+        if id(found) not in self._named:
+            self._named[id(found)] = found, _attributes(found)
         return found
+
+    def check_named(self) -> None:
+        """Raises `StateRefused` if something that was named has changed, and undoes it."""
+        patched = []
+        for found, before in self._named.values():
+            now = _attributes(found)
+            wrong = [n for n in now.keys() | before.keys() if now.get(n, n) is not before.get(n, n)]
+            for name in wrong:
+                patched.append(f"{getattr(found, '__qualname__', found)}.{name}")
+                if name in before:
+                    setattr(found, name, before[name])
+                else:
+                    delattr(found, name)
+        if patched:
+            raise StateRefused(f"it changes {sorted(patched)[0]}, which is none of its own")
+
+
+def _attributes(named: Any) -> dict[str, Any]:
+    """What can be set of a class or a function."""
+    found = dict(getattr(named, "__dict__", {}))
+    if inspect.isfunction(named):
+        found |= {name: getattr(named, name) for name in _OF_FUNCTIONS}
+    return found
+
+
+_OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")
 
 
 @cache
@@ -182,8 +224,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
         for name in names
     }
     for module, contents in list(sys.modules.items()):
-        is_river = module.startswith("river.") and not module.startswith(NOT_OF_LEARNERS)
-        if not is_river and not module.startswith("learners."):
+        if not module.startswith(("river.", "learners.")) or module.startswith(NOT_OF_LEARNERS):
             continue
         for member in vars(contents).values():
             if inspect.isclass(member) and member.__module__ == module:

@@ -6,11 +6,13 @@ That every learner goes on from its state to the last bit is held by `test_exact
 import os
 import pickle
 import random
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from river import datasets, forest, proba, stats
+from river import datasets, forest, naive_bayes, proba, stats
 from river.utils import VectorDict
 
 from app.entries import Created
@@ -147,3 +149,55 @@ def test_distributions_that_are_seeded_keep_their_generator() -> None:
         seeded.update(value)
     kept = load(dump(seeded))
     assert [kept.sample() for _ in range(3)] == [seeded.sample() for _ in range(3)]
+
+
+GAUSSIAN = b"criver.naive_bayes.gaussian\nGaussianNB\n"
+PATCHES = {
+    "an attribute of a class": GAUSSIAN + b"(N}S'learn_one'\nI1\nstb.",
+    "a new one": GAUSSIAN + b"(N}S'harmless'\nI1\nstb.",
+    "one of a parameter": b"criver.stats.mean\nMean\n(N}S'get'\nNstb0I1\n.",
+    "a function": b"criver.naive_bayes.gaussian\nGaussianNB._make_gaussian\n(N}S'x'\nI1\nstb.",
+    "its defaults": b"ccopy\ndeepcopy\n(N}S'__defaults__'\n(I1\nI2\ntstb.",
+    "a function's dict": b"ccopy\ndeepcopy\n}S'x'\nI1\nsb.",
+    "by the restorer": b"clearners.states\n_restore_distribution\n"
+    b"(ccopy\ndeepcopy\n}S'x'\nI1\nstR.",
+}
+
+
+@pytest.mark.parametrize("how", PATCHES)
+def test_a_state_that_changes_what_it_names_is_refused_and_that_is_undone(how: str) -> None:
+    named = (naive_bayes.GaussianNB, stats.Mean, naive_bayes.GaussianNB._make_gaussian, deepcopy)
+    before = [dict(vars(thing)) for thing in named]
+    defaults = deepcopy.__defaults__
+    with pytest.raises(StateRefused):
+        load(PATCHES[how])
+    assert [dict(vars(thing)) for thing in named] == before
+    assert deepcopy.__defaults__ == defaults
+    assert load(dump(taught("naive_bayes.GaussianNB"))) is not None
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        *(b"", b".", b"N", b"\x80", b"\x80\x06N.", b"\x82\x01.", b"P0\n.", b"I0\nQ."),
+        *(b"\x8f(N\x90", b"(" * 10_000, b"]" * 5_000 + b"a" * 5_000, b"\x8d" + b"\xff" * 8),
+        *(b"I" + b"9" * 6_000 + b"\n.", b"j\xff\xff\xff\xff.", b"cnumpy\nones\n)R."),
+        b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
+    ],
+)
+def test_what_is_no_state_is_refused(torn: bytes) -> None:
+    with pytest.raises(StateRefused):
+        load(torn)
+
+
+def test_a_state_with_a_flipped_bit_is_refused_or_harmless() -> None:
+    learner = taught(["preprocessing.StandardScaler", "naive_bayes.GaussianNB"], 50)
+    kept = dump(learner)
+    draw = random.Random(3)
+    for _ in range(300):
+        place = draw.randrange(len(kept))
+        flipped = kept[:place] + bytes([kept[place] ^ (1 << draw.randrange(8))]) + kept[place + 1 :]
+        with suppress(StateRefused):
+            load(flipped)
+    x = {"a": 1.0, "b": -1.0}
+    assert load(kept).predict_proba_one(x) == learner.predict_proba_one(x)
