@@ -28,7 +28,7 @@ from app.errors import HeadraceError, LogUnavailable, NotReady, UnknownModel
 from app.live import Broke, LiveModel, Prepared, Turn, Unprepared
 from app.log import Row
 from app.registry import Registered
-from app.replay import READ_CHUNK, ReplayStopped, SafePoint, Source, prepare, ready, replay
+from app.replay import READ_CHUNK, ReplayStopped, SafePoint, Source, let_go, prepare, ready, replay
 from learners.learner import Learner
 
 T = TypeVar("T")
@@ -265,6 +265,10 @@ class Applier:
                     self._fail(replica)
                     return False
             inbox.popleft()
+            if live.left:
+                left, live.left = live.left, []
+                self._replayer.submit(let_go, left)
+                del left
             if time.monotonic() >= deadline:
                 return bool(inbox)
         return False

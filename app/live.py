@@ -119,7 +119,8 @@ class LiveModel:
     `dropped` are the offsets known to be unlearnable, and why: they are passed over. `prepared` are
     the learners that entries will need, by their offsets. `champion` answers in the learner's place
     where a model serves versions only; `version` is the number of the one that answers, or that the
-    learner continues from, since `continued_at`. `frozen_at` is since when nothing is learned.
+    learner continues from, since `continued_at`. `frozen_at` is since when nothing is learned. What
+    is `left` are learners of no more use, for whoever applies to free.
     """
 
     def __init__(self, created: Created, created_at: int, dropped: Mapping[int, str]) -> None:
@@ -135,6 +136,7 @@ class LiveModel:
         self.learner: Learner | None = Learner(created.learner, created.task, created.metrics)
         self.champion: Learner | None = None
         self.prepared: dict[int, Prepared] = {}
+        self.left: list[Learner] = []
         self.frozen_at: int | None = None
         self.frozen_why: Frozen | None = None
         self.turned: deque[Turned] = deque(maxlen=TURNED)
@@ -204,6 +206,7 @@ class LiveModel:
             prepared = self._prepared(offset, entry)
             if prepared.learner is not None:
                 self._continue_from(prepared.learner, entry.version, offset)
+            self._leave(self.champion)
             self.champion, self._answers = prepared.champion, entry.version
         elif isinstance(entry, Frozen):
             if self.frozen_at is None:
@@ -222,7 +225,12 @@ class LiveModel:
                 budget=entry.budget,
             )
             if entry.versions.serve == "live":
+                self._leave(self.champion)
                 self.champion = None
+
+    def _leave(self, learner: Learner | None) -> None:
+        if learner is not None:
+            self.left.append(learner)
 
     def _prepared(self, offset: int, entry: Turn) -> Prepared:
         prepared = self.prepared.pop(offset, None)
@@ -242,7 +250,9 @@ class LiveModel:
         """Let another learner learn; the scores are the model's, and go on."""
         if learner is None:
             raise RuntimeError("a model was to go on without a learner")
-        learner.scores = self._unbroken().scores
+        before = self._unbroken()
+        learner.scores = before.scores
+        self._leave(before)
         self.learner = learner
 
     def _learn(self, offset: int, example: Example, at: int) -> None:
@@ -329,7 +339,7 @@ def revive(state: bytes, dropped: Mapping[int, str]) -> LiveModel:
     live = load(state, own=_OWN)
     if not isinstance(live, LiveModel):
         raise StateRefused("it is no state of a model")
-    live.dropped, live.prepared = dropped, {}
+    live.dropped, live.prepared, live.left = dropped, {}, []
     return live
 
 
@@ -341,7 +351,7 @@ _OWN = (
 )
 """What a live model's state is made of, besides its learner's."""
 
-_NOT_KEPT = frozenset(("dropped", "prepared"))
+_NOT_KEPT = frozenset(("dropped", "prepared", "left"))
 """What is no part of a model's state: it is known from the log."""
 
 

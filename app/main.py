@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         runtime = Runtime(chosen)
         app.state.runtime, app.state.serving = runtime, Serving(runtime)
+        runtime.workers.serves = True
         await runtime.open()
         try:
             async with _jobs(runtime):

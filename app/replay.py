@@ -11,9 +11,12 @@ time costs the entries since then. Safe points and versions are optimisations: t
 that the log does not, and without one that loads the replay begins at the model's creation.
 """
 
+import gc
 import logging
+import sys
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event
 from typing import NamedTuple
 
@@ -31,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 READ_CHUNK = 1_000
 """How many entries are read from the log, and held in memory, at once."""
+
+SWITCH_SECONDS = 0.0005
+"""For how long the thread that prepares a learner keeps the interpreter while others want it."""
 
 PROGRESS_SECONDS = 5.0
 """How often a long replay says how far it is."""
@@ -97,6 +103,25 @@ def replay(
             return Replayed(live, unrecorded, safe_point)
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """While a thread makes much that stays: let others have the interpreter, look for no garbage.
+
+    To look through a large learner again and again would take most of the time, and all of the
+    interpreter. What it is made of refers to itself nowhere, so nothing is lost by never looking.
+    """
+    before, was_enabled = sys.getswitchinterval(), gc.isenabled()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+        sys.setswitchinterval(before)
+
+
 def ready(source: Source, live: LiveModel, entry: Turn) -> Prepared | None:
     """The learner with which a live model will go on at an entry, wherever that will stand.
 
@@ -104,15 +129,15 @@ def ready(source: Source, live: LiveModel, entry: Turn) -> Prepared | None:
     """
     if isinstance(entry, Unfrozen):
         return None
-    first = _loaded(source, entry.version)
-    is_validated = live.created.versions.serve == "validated"
-    if isinstance(entry, RolledBack) and entry.replay == "since":
-        return None
-    if not is_validated:
-        return Prepared(first.learner)
-    if isinstance(entry, Swapped):
-        return Prepared(None, first.learner)
-    return Prepared(first.learner, _loaded(source, entry.version).learner)
+    with aside():
+        first = _loaded(source, entry.version)
+        if isinstance(entry, RolledBack) and entry.replay == "since":
+            return None
+        if live.created.versions.serve == "live":
+            return Prepared(first.learner)
+        if isinstance(entry, Swapped):
+            return Prepared(None, first.learner)
+        return Prepared(first.learner, _loaded(source, entry.version).learner)
 
 
 def prepare(source: Source, live: LiveModel, wanted: Unprepared) -> Prepared:
@@ -120,6 +145,11 @@ def prepare(source: Source, live: LiveModel, wanted: Unprepared) -> Prepared:
 
     Raises what `replay` raises.
     """
+    with aside():
+        return _prepare(source, live, wanted)
+
+
+def _prepare(source: Source, live: LiveModel, wanted: Unprepared) -> Prepared:
     entry, until = wanted.entry, wanted.offset - 1
     if isinstance(entry, Unfrozen):
         state = keep(live)
@@ -141,6 +171,13 @@ def prepare(source: Source, live: LiveModel, wanted: Unprepared) -> Prepared:
         live.dropped,
     )
     return Prepared(learner, champion)
+
+
+def let_go(learners: Sequence[Learner]) -> None:
+    """Free learners that nobody else holds any more, a part at a time."""
+    for learner in learners:
+        for _ in learner.parts():
+            time.sleep(SWITCH_SECONDS)
 
 
 def learner_at(source: Source, number: int, offset: int) -> LiveModel:
@@ -271,8 +308,9 @@ def _fold(source: Source, live: LiveModel, until: int | None) -> None:
             try:
                 live.apply(offset, entry, at)
             except Unprepared as wanted:
-                live.prepared[offset] = prepare(source, live, wanted)
+                live.prepared[offset] = _prepare(source, live, wanted)
                 live.apply(offset, entry, at)
+                live.left.clear()
         now = time.monotonic()
         if now - told >= PROGRESS_SECONDS:
             told = now

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from secrets import randbelow
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.log import Draft, Log
 from app.predictions import Predictions
 from app.registry import Registry
 from app.settings import Settings
+from app.workers import Workers
 from learners import spec as specs
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Runtime:
         self.log = Log(self.database, settings)
         self.predictions = Predictions(self.database, settings, clock)
         self.applier = Applier(self.database, self._record_unlearnable)
+        self.workers = Workers(self.database, clock)
         self._by_name: dict[str, Replica] = {}
         self._tail: asyncio.Task[None] | None = None
         self._tailed = False
@@ -68,6 +71,8 @@ class Runtime:
         if self._tail is not None:
             self._tail.cancel()
             await asyncio.gather(self._tail, return_exceptions=True)
+        with suppress(LogUnavailable):
+            await self.workers.leave()
         await self.log.close()
         await self.predictions.close()
         await self.applier.close()
@@ -130,6 +135,7 @@ class Runtime:
         while True:
             try:
                 await self.follow()
+                await self.workers.beat(self._by_name.values())
                 if not self.database.is_writable:
                     await self.database.probe()
             except LogUnavailable:

@@ -11,6 +11,7 @@
 - `versions`: what a model was at an offset. `body` says what it scored and how it came to be,
   `checks` what its validation found. Its state stands in parts, so that no write of it is long.
 - `leases`: who may do what only one may. `token` grows each time that another takes it.
+- `workers`: the processes that serve, until when each is surely alive, and which turns it obeyed.
 - `schedule`: what was changed of the jobs' schedule, and when each job was last begun.
 - `runs`: what the jobs were asked to do, are doing, and did.
 
@@ -134,6 +135,14 @@ leases = Table(
     Column("holder", String(64), nullable=False),
     Column("token", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("told", LargeBinary, nullable=False),
 )
 
 schedule = Table(

@@ -18,8 +18,16 @@ from app.live import Turn
 from app.log import Draft, Receipt
 from app.runtime import Runtime
 from app.versions import Version
+from app.workers import Serving
 
 logger = logging.getLogger(__name__)
+
+
+class Done(NamedTuple):
+    """A turn that this process obeys: where it stands, and what each other worker serves."""
+
+    offset: int
+    others: list[Serving]
 
 
 class Act(NamedTuple):
@@ -35,8 +43,8 @@ class Turns:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def swap(self, replica: Replica, number: int, act: Act) -> int:
-        """Make a version the champion; at which offset.
+    async def swap(self, replica: Replica, number: int, act: Act) -> Done:
+        """Make a version the champion.
 
         Raises `UnknownVersion`, `UnloadableVersion`, `LogUnavailable`.
         """
@@ -45,8 +53,8 @@ class Turns:
 
     async def roll_back(
         self, replica: Replica, number: int | None, replay: Literal["none", "since"], act: Act
-    ) -> tuple[int, int]:
-        """Continue from a version, or from the last valid one: which, and at which offset.
+    ) -> Done:
+        """Continue from a version, or from the last valid one.
 
         Raises `UnknownVersion`, `UnloadableVersion`, `LogUnavailable`.
         """
@@ -55,14 +63,14 @@ class Turns:
         else:
             version = await self._version(replica, number)
         entry = entries.RolledBack(version.number, version.offset, replay, *act)
-        return version.number, await self._turn(replica, entry)
+        return await self._turn(replica, entry)
 
-    async def freeze(self, replica: Replica, act: Act) -> int:
-        """Learn nothing more; at which offset."""
+    async def freeze(self, replica: Replica, act: Act) -> Done:
+        """Learn nothing more."""
         return await self._tell(replica, entries.Frozen(*act))
 
-    async def unfreeze(self, replica: Replica, learn: bool, act: Act) -> int:
-        """Learn again, if told so with what came meanwhile; at which offset."""
+    async def unfreeze(self, replica: Replica, learn: bool, act: Act) -> Done:
+        """Learn again, if told so with what came meanwhile."""
         return await self._tell(replica, entries.Unfrozen(learn, *act))
 
     async def change(
@@ -72,8 +80,8 @@ class Turns:
         rules: VersionRules | None,
         budget: Budget | None,
         act: Act,
-    ) -> int:
-        """Change what holds of a model; None leaves it. At which offset."""
+    ) -> Done:
+        """Change what holds of a model; None leaves it."""
         now = replica.model.created
         entry = entries.Changed(
             now.description if description is None else description,
@@ -83,15 +91,15 @@ class Turns:
         )
         return await self._tell(replica, entry)
 
-    async def _turn(self, replica: Replica, entry: Turn) -> int:
+    async def _turn(self, replica: Replica, entry: Turn) -> Done:
         await self._runtime.applier.prepare_ahead(replica, entry)
         try:
             return await self._tell(replica, entry)
         finally:
             replica.ahead.pop(entry, None)
 
-    async def _tell(self, replica: Replica, entry: entries.Entry) -> int:
-        """Append an entry, and wait until this process has applied it."""
+    async def _tell(self, replica: Replica, entry: entries.Entry) -> Done:
+        """Append an entry, and wait until every worker has applied it."""
         _ = replica.model
         body, kind = entries.encode(entry), entries.kind_of(entry)
         id = f"{RESERVED}{kind}:{uuid7()}"
@@ -100,7 +108,10 @@ class Turns:
         receipt: Receipt = await runtime.log.append(draft)
         await replica.applied(receipt.offset, runtime.settings.feedback_seconds_max)
         logger.info("model %r: %s", replica.name, entry)
-        return receipt.offset
+        seconds = runtime.settings.feedback_seconds_max
+        return Done(
+            receipt.offset, await runtime.workers.obeying(replica.id, receipt.offset, seconds)
+        )
 
     async def _version(self, replica: Replica, number: int) -> Version:
         return await self._runtime.database.read(

@@ -5,7 +5,7 @@ here as `LearnerBroke`; after one from `learn` the learner is half-changed and m
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from river import base, compose, linear_model, preprocessing
@@ -80,6 +80,15 @@ class Learner:
     def memory_bytes(self) -> int:
         """About how much memory the learner takes, by River's own count."""
         return int(self._model._raw_memory_usage)
+
+    def parts(self) -> Iterator[None]:
+        """Take a learner that is of no more use apart: a member of each ensemble at a time."""
+        steps = getattr(self._model, "steps", None)
+        for step in [self._model] if steps is None else list(steps.values()):
+            members = getattr(step, "data", None)
+            while isinstance(members, list) and members:
+                members.pop()
+                yield
 
     def predict(self, x: Features) -> Answer:
         """Answer features; they are not kept, nor is the learner changed."""

@@ -217,6 +217,7 @@ def test_every_call_is_documented(client: TestClient) -> None:
         version_schemas.UnfreezeRequest,
         version_schemas.ModelChange,
         version_schemas.TurnAnswer,
+        version_schemas.Worker,
         job_schemas.RunAnswer,
         job_schemas.ScheduleAnswer,
         job_schemas.ScheduledJob,

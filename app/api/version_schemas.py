@@ -136,6 +136,14 @@ class ModelChange(Schema):
     reason: str = Field("", max_length=REASON_MAX)
 
 
+class Worker(Schema):
+    """What a process that serves said of the model."""
+
+    worker: str
+    version: int = Field(description="The version that it serves.")
+    obeys: bool = Field(description="Whether it obeys the turn; false if that took too long.")
+
+
 class TurnAnswer(Schema):
     """What the model goes on with, from which offset on."""
 
@@ -143,3 +151,4 @@ class TurnAnswer(Schema):
     offset: int = Field(description="Of the entry that says so.")
     version: int = Field(description="The version that answers, or that the learner goes on from.")
     frozen: str | None = Field(description="Why nothing is learned; null if all is.")
+    workers: list[Worker] = Field(description="What each process that serves said.")

@@ -14,8 +14,10 @@ from app.applier import Replica
 from app.errors import SnapshotFailed
 from app.live import Turned
 from app.runs import Runs
-from app.turns import Act, Turns
+from app.runtime import Runtime
+from app.turns import Act, Done, Turns
 from app.versions import Version
+from app.workers import Serving
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["versions"])
 Number = Annotated[int, Path(ge=1, lt=2**31, description="The version's number.")]
@@ -98,8 +100,8 @@ async def swap(
     replica: ModelHere, request: version_schemas.SwapRequest, runtime: RuntimeHere
 ) -> version_schemas.TurnAnswer:
     """Make a version the champion."""
-    offset = await Turns(runtime).swap(replica, request.version, Act(request.reason))
-    return turn_answer(replica, offset)
+    done = await Turns(runtime).swap(replica, request.version, Act(request.reason))
+    return turn_answer(runtime, replica, done)
 
 
 @router.post("/rollback", responses=responses(404, 409, 413, 422, 503))
@@ -109,8 +111,8 @@ async def roll_back(
     """Let the model continue from a version: the last valid one, if none is named."""
     act = Act(request.reason)
     turns = Turns(runtime)
-    _, offset = await turns.roll_back(replica, request.version, request.replay, act)
-    return turn_answer(replica, offset)
+    done = await turns.roll_back(replica, request.version, request.replay, act)
+    return turn_answer(runtime, replica, done)
 
 
 @router.post("/freeze", responses=responses(404, 413, 422, 503))
@@ -118,7 +120,8 @@ async def freeze(
     replica: ModelHere, request: version_schemas.FreezeRequest, runtime: RuntimeHere
 ) -> version_schemas.TurnAnswer:
     """Stop learning: feedback is scored and recorded, and not learned."""
-    return turn_answer(replica, await Turns(runtime).freeze(replica, Act(request.reason)))
+    done = await Turns(runtime).freeze(replica, Act(request.reason))
+    return turn_answer(runtime, replica, done)
 
 
 @router.post("/unfreeze", responses=responses(404, 413, 422, 503))
@@ -127,7 +130,8 @@ async def unfreeze(
 ) -> version_schemas.TurnAnswer:
     """Learn again, with or without what came meanwhile."""
     act = Act(request.reason)
-    return turn_answer(replica, await Turns(runtime).unfreeze(replica, request.learn, act))
+    done = await Turns(runtime).unfreeze(replica, request.learn, act)
+    return turn_answer(runtime, replica, done)
 
 
 @router.patch("", responses=responses(404, 413, 422, 503), tags=["models"])
@@ -165,12 +169,23 @@ def turn_told(turn: Turned) -> version_schemas.Turn:
     return version_schemas.Turn(**{**turn._asdict(), "at": instant(turn.at)})
 
 
-def turn_answer(replica: Replica, offset: int) -> version_schemas.TurnAnswer:
-    """What a model goes on with."""
+def turn_answer(runtime: Runtime, replica: Replica, done: Done) -> version_schemas.TurnAnswer:
+    """What a model goes on with, and what each worker says of it."""
     live = replica.model
     frozen = None if live.frozen_why is None else live.frozen_why.reason
+    mine = Serving(runtime.workers.name, done.offset, live.version)
+    workers = [
+        version_schemas.Worker(
+            worker=one.worker, version=one.version, obeys=one.offset >= done.offset
+        )
+        for one in (mine, *done.others)
+    ]
     return version_schemas.TurnAnswer(
-        model=replica.name, offset=offset, version=live.version, frozen=frozen
+        model=replica.name,
+        offset=done.offset,
+        version=live.version,
+        frozen=frozen,
+        workers=workers,
     )
 
 

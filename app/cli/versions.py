@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli.group import say
 from app.cli.options import confirm, connect, json_option, model_argument, url_option, yes_option
 from app.cli.output import print_fields, print_json, print_table, text
 
@@ -136,6 +137,9 @@ def _print_turned(turned: "Turned", as_json: bool) -> None:
     goes = f"goes on from version {turned.version}" if turned.version else "goes on"
     frozen = "" if turned.frozen is None else f", frozen: {turned.frozen or 'no reason given'}"
     click.echo(f"{turned.model} {goes}{frozen}, as of offset {turned.offset:,}.")
+    for worker in turned.workers:
+        if not worker.obeys:
+            say(f"{worker.worker} did not say so in time; it serves version {worker.version}.")
 
 
 def _print_list(listed: "list[Version]", as_json: bool) -> None:

@@ -38,6 +38,7 @@ from app.client.answers import (
     Turned,
     Version,
     Warned,
+    Worker,
 )
 from app.client.asynchronous import AsyncClient
 from app.client.blocking import Client
@@ -150,4 +151,5 @@ __all__ = [
     "UnloadableVersion",
     "Version",
     "Warned",
+    "Worker",
 ]

@@ -268,13 +268,22 @@ class Version(msgspec.Struct, frozen=True):
     turns: list[Turn] = []
 
 
+class Worker(msgspec.Struct, frozen=True):
+    """What a process that serves said of a model."""
+
+    worker: str
+    version: int
+    obeys: bool
+
+
 class Turned(msgspec.Struct, frozen=True):
-    """What a model goes on with, from the entry at `offset` on."""
+    """What a model goes on with, from the entry at `offset` on, and what each worker says."""
 
     model: str
     offset: int
     version: int
     frozen: str | None = None
+    workers: list[Worker] = []
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -43,6 +43,12 @@ def upgrade() -> None:
         sa.Column("until", sa.BigInteger, nullable=False),
     )
     op.create_table(
+        "workers",
+        sa.Column("name", sa.String(64), primary_key=True),
+        sa.Column("until", sa.BigInteger, nullable=False),
+        sa.Column("told", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
         "schedule",
         sa.Column("job", sa.String(64), primary_key=True),
         sa.Column("every_seconds", sa.Integer),
