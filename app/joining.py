@@ -348,6 +348,10 @@ class Joining:
         if reason is not None:
             detail = f"The example is in the log, and the learner goes on without it: {reason}."
             warnings.append(Warning_("unlearnable", detail))
+        frozen_at = replica.model.frozen_at
+        if frozen_at is not None and receipt.offset > frozen_at:
+            detail = "The model is frozen: this was scored and kept, and is not learned."
+            warnings.append(Warning_("frozen", detail))
         if item.kept:
             detail = "The prediction has another label, which came first: it is kept."
             warnings.append(Warning_("first_kept", detail))

@@ -88,6 +88,17 @@ class Runs:
 
         return await self._database.write(work)
 
+    async def failed(self, job: str, model_id: int, why: str) -> None:
+        """Note what a person wanted of a model and could not be done."""
+
+        def work(connection: Connection) -> None:
+            now = self._clock()
+            id = _insert(connection, job, model_id, "person", now, {})
+            ended = {"state": "failed", "started_at": now, "ended_at": now, "did": why}
+            connection.execute(sa.update(runs).where(runs.c.id == id).values(ended))
+
+        await self._database.write(work)
+
     async def show(self, id: int) -> Run:
         """A run. Raises `UnknownRun`."""
         query = _ALL.where(runs.c.id == id)

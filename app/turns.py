@@ -13,9 +13,10 @@ from app import entries, versions
 from app.applier import Replica
 from app.calls import RESERVED
 from app.entries import PERSON, Budget, VersionRules
-from app.errors import UnknownVersion
+from app.errors import UnknownVersion, UnloadableVersion
 from app.live import Turn
 from app.log import Draft, Receipt
+from app.runs import Runs
 from app.runtime import Runtime
 from app.versions import Version
 from app.workers import Serving
@@ -92,7 +93,13 @@ class Turns:
         return await self._tell(replica, entry)
 
     async def _turn(self, replica: Replica, entry: Turn) -> Done:
-        await self._runtime.applier.prepare_ahead(replica, entry)
+        try:
+            await self._runtime.applier.prepare_ahead(replica, entry)
+        except UnloadableVersion as error:
+            job = "swap" if isinstance(entry, entries.Swapped) else "rollback"
+            runs = Runs(self._runtime.database, self._runtime.clock)
+            await runs.failed(job, replica.id, error.message)
+            raise
         try:
             return await self._tell(replica, entry)
         finally:

@@ -14,6 +14,7 @@ from app.applier import Replica
 from app.entries import Budget, SnapshotRules, VersionRules
 from app.errors import UnknownVersion, UnloadableVersion
 from app.live import LiveModel
+from app.runs import Runs
 from app.runtime import Runtime
 from app.snapshots import snapshot
 from app.turns import Act, Turns
@@ -158,7 +159,9 @@ async def test_frozen_a_model_scores_and_does_not_learn(tmp_path: Path) -> None:
         await Turns(runtime).freeze(replica, Act("it looks odd", "person"))
         # Twice is as once.
         await Turns(runtime).freeze(replica, Act("again"))
-        await teach_some(runtime, 30, seed=1)
+        await teach_some(runtime, 29, seed=1)
+        told_so = (await teach(runtime, {"a": 1.0, "b": 1.0}, True)).warnings or []
+        assert [warned.code for warned in told_so] == ["frozen"]
         live = replica.model
         assert answers(live, PROBES) == then
         assert live.learner is not None and live.learner.scores.scored == 80
@@ -259,6 +262,9 @@ async def test_what_cannot_be_gone_back_to_leaves_all_as_it_is(tmp_path: Path) -
             with pytest.raises(UnloadableVersion, match="damaged"):
                 await attempt
         assert told(replica.model) == then and replica.ahead == {}
+        failed = await Runs(runtime.database, runtime.clock).page(None, 10, state="failed")
+        assert [run.job for run in failed] == ["rollback", "swap"]
+        assert all("damaged" in run.did for run in failed)
         assert len(await log_of(runtime)) == 41
 
 

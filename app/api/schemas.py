@@ -132,8 +132,8 @@ class Warned(Schema):
     """Something about an answer that its reader should know."""
 
     code: str = Field(
-        description="`no_answer_yet`, `fallback`, `degraded`, `not_remembered`, `unlearnable` or "
-        "`first_kept`."
+        description="`no_answer_yet`, `fallback`, `degraded`, `not_remembered`, `unlearnable`, "
+        "`frozen` or `first_kept`."
     )
     detail: str
 

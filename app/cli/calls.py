@@ -102,7 +102,7 @@ def _became(client: "Client", model: str, answer: "Feedback") -> str:
         return "Not learned: another label came first"
     if answer.duplicate:
         return "Already taken"
-    if "unlearnable" in codes:
+    if "unlearnable" in codes or "frozen" in codes:
         return "Kept, and not learned"
     try:
         entry = next(client.log(model, answer.offset - 1), None)
