@@ -14,6 +14,9 @@ from app.tables import label_counts, models, predictions, version_states, versio
 SWEEP_CHUNK = 5_000
 """How many rows of deleted models are removed in one transaction."""
 
+SWEEP_PARTS = 20
+"""The same of parts of states, each of which has up to a mebibyte."""
+
 
 class Registered(NamedTuple):
     """A model that exists. `created_at` is in microseconds; `head` is where its log ends."""
@@ -112,5 +115,6 @@ def _sweep(connection: Connection, table: sa.Table) -> int:
             break
         last = model_id
     columns = list(table.primary_key.columns)
-    keys = sa.select(*columns).where(table.c.model_id == model_id).limit(SWEEP_CHUNK)
+    chunk = SWEEP_PARTS if table is version_states else SWEEP_CHUNK
+    keys = sa.select(*columns).where(table.c.model_id == model_id).limit(chunk)
     return connection.execute(sa.delete(table).where(sa.tuple_(*columns).in_(keys))).rowcount

@@ -1,11 +1,12 @@
-"""What swapping versions costs the requests that go on meanwhile.
+"""What swapping versions, and making them, costs the requests that go on meanwhile.
 
     python -m benchmarks.swap --swaps 200
 
 One model, two versions: a young one, and an adaptive random forest whose plain pickle has 50 MB or
-more. A process of its own asks for predictions and sends feedback at steady rates. Phases with
-swaps and phases without take turns in one run, because a latency means little without the other on
-the same machine at the same time. Every answer must be of one of the two, and none may fail.
+more. A process of its own asks for predictions and sends feedback at steady rates. Phases in which
+nothing else happens, with swaps, and with snapshots take turns in one run, because a latency means
+little without the others on the same machine at the same time. Every answer must be of one of the
+two versions, and none may fail.
 """
 
 import json
@@ -14,6 +15,8 @@ import pickle
 import random
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import quantiles
@@ -31,6 +34,7 @@ LEARNER = {"forest.ARFClassifier": {"n_models": 10, "grace_period": 20}}
 NUMBERS = [f"n{i}" for i in range(8)]
 PLAIN_BYTES_MIN = 50_000_000
 BATCH = 500
+PHASE_SECONDS = 5.0
 
 
 class Asked(NamedTuple):
@@ -40,6 +44,14 @@ class Asked(NamedTuple):
     ms: float
     status: int
     version: int
+
+
+class Phase(NamedTuple):
+    """When something happened."""
+
+    name: str
+    begins: float
+    ends: float
 
 
 def example(draw: random.Random) -> tuple[dict[str, float], bool]:
@@ -161,22 +173,23 @@ def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -
     client.start()
     time.sleep(3)
     http = service.connect(120)
-    phases: list[tuple[float, float, bool]] = []
-    done, took = 0, []
-    while done < swaps:
-        began = time.monotonic()
-        time.sleep(5)
-        phases.append((began, time.monotonic(), False))
-        began = time.monotonic()
-        for _ in range(min(20, swaps - done)):
-            sent = time.monotonic()
-            number = made[done % 2]
-            reply = http.post(f"/v1/models/{MODEL}/swap", {"version": number})
-            assert reply.status == 200, reply
-            took.append(1_000 * (time.monotonic() - sent))
-            done += 1
-            time.sleep(0.05)
-        phases.append((began, time.monotonic(), True))
+    phases: list[Phase] = []
+    took: list[float] = []
+    while len(took) < swaps:
+        with phase("nothing else", phases):
+            time.sleep(PHASE_SECONDS)
+        with phase("swaps", phases):
+            for _ in range(min(20, swaps - len(took))):
+                sent = time.monotonic()
+                number = made[len(took) % 2]
+                reply = http.post(f"/v1/models/{MODEL}/swap", {"version": number})
+                assert reply.status == 200, reply
+                took.append(1_000 * (time.monotonic() - sent))
+                time.sleep(0.05)
+        with phase("snapshots", phases):
+            until = time.monotonic() + PHASE_SECONDS
+            while time.monotonic() < until:
+                snapshot(service)
     ours.send("stop")
     found = ours.recv()
     client.join()
@@ -184,23 +197,27 @@ def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -
     report(found, phases, took, made)
 
 
+@contextmanager
+def phase(name: str, phases: list[Phase]) -> Iterator[None]:
+    """A time in which something happens."""
+    began = time.monotonic()
+    yield
+    phases.append(Phase(name, began, time.monotonic()))
+
+
 def report(
-    found: dict[str, list[Asked]],
-    phases: list[tuple[float, float, bool]],
-    took: list[float],
-    made: list[int],
+    found: dict[str, list[Asked]], phases: list[Phase], took: list[float], made: list[int]
 ) -> None:
     """Print what was measured, and check what must hold."""
     for call, asked in found.items():
-        for with_swaps in (False, True):
-            inside = [
-                a for a in asked if any(b <= a.at < e and s == with_swaps for b, e, s in phases)
-            ]
-            click.echo(shown(f"{call}, {'with' if with_swaps else 'without'} swaps", inside))
+        for name in dict.fromkeys(one.name for one in phases):
+            mine = [one for one in phases if one.name == name]
+            inside = [a for a in asked if any(one.begins <= a.at < one.ends for one in mine)]
+            click.echo(shown(f"{call}, {name}", inside))
     click.echo(f"{len(took)} swaps, each {min(took):.0f} to {max(took):.0f} ms")
     every = [a for asked in found.values() for a in asked]
     failed = [a for a in every if a.status != 200]
-    answered = {a.version for a in found["predict"] if a.at > phases[1][0] + 1}
+    answered = {a.version for a in found["predict"] if a.at > phases[1].begins + 1}
     click.echo(json.dumps({"failed": len(failed), "versions that answered": sorted(answered)}))
     assert not failed and answered <= {*made}
 

@@ -11,7 +11,7 @@ from app.api.jobs import run_answer
 from app.api.models import model_answer, responses
 from app.api.schemas import instant
 from app.applier import Replica
-from app.errors import SnapshotFailed
+from app.errors import SnapshotFailed, UnloadableVersion
 from app.live import Turned
 from app.runs import Runs
 from app.runtime import Runtime
@@ -65,13 +65,18 @@ async def show_version(
 
 
 @router.post(
-    "/versions/{number}/validate", status_code=202, responses=responses(404, 413, 422, 503)
+    "/versions/{number}/validate", status_code=202, responses=responses(404, 409, 413, 422, 503)
 )
 async def validate_version(
     replica: ModelHere, number: Number, runtime: RuntimeHere
 ) -> job_schemas.RunAnswer:
     """Validate a version again. `GET /v1/jobs/{id}` says when it is done."""
-    await runtime.database.read(lambda c: versions.get(c, replica.id, number))
+    version = await runtime.database.read(lambda c: versions.get(c, replica.id, number))
+    if version.state_id is None:
+        raise UnloadableVersion(
+            f"The state of version {number} is no longer kept, so it stays {version.status}. "
+            "Validate another one."
+        )
     asked = Runs(runtime.database, runtime.clock)
     id = await asked.ask("validate", replica.id, number=number)
     return run_answer(runtime, await asked.show(id))
