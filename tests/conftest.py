@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from tests.process import LINEAR, Headrace, headrace
 
 FULL = os.environ.get("HEADRACE_TEST_FULL") == "1"
 """Whether the long suites run in their full form (`make soak`)."""
+
+
+names = (f"m{n}" for n in count())
+"""Names of models, each another."""
 
 
 @pytest.fixture
@@ -48,6 +53,23 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
     """A real process for all tests of a file."""
     with headrace(tmp_path_factory.mktemp("service")) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def bulk(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Headrace]:
+    """One service for models of the tests' own, under the `LIMITS` of their file."""
+    with headrace(tmp_path_factory.mktemp("bulk"), **request.module.LIMITS) as service:
+        yield service
+
+
+@pytest.fixture
+def model(bulk: Headrace) -> str:
+    """A model of the test's own, in the service of its file."""
+    name = next(names)
+    bulk.create(name)
+    return name
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import httpx2
@@ -13,31 +11,16 @@ import pytest
 
 from tests.faults.ledger import log_of
 from tests.lines import NDJSON, Stream, asked, codes, example, labels, question
-from tests.process import Headrace, headrace
+from tests.process import Headrace
 
 LINE_BYTES = 65_536
-names = (f"m{n}" for n in count())
-
-
-@pytest.fixture(scope="module")
-def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
-    """One service for models of the tests' own."""
-    limits = {
-        "HEADRACE_BATCH_ITEMS_MAX": "100",
-        "HEADRACE_BODY_BYTES_MAX": "20000",
-        "HEADRACE_STREAM_LINE_BYTES_MAX": str(LINE_BYTES),
-        "HEADRACE_DATABASE_BUSY_MS": "300",
-    }
-    with headrace(tmp_path_factory.mktemp("bulk"), **limits) as service:
-        yield service
-
-
-@pytest.fixture
-def model(bulk: Headrace) -> str:
-    """A model of the test's own."""
-    name = next(names)
-    bulk.create(name)
-    return name
+LIMITS = {
+    "HEADRACE_BATCH_ITEMS_MAX": "100",
+    "HEADRACE_BODY_BYTES_MAX": "20000",
+    "HEADRACE_STREAM_LINE_BYTES_MAX": str(LINE_BYTES),
+    "HEADRACE_DATABASE_BUSY_MS": "300",
+}
+"""Of the service that all tests of this file share."""
 
 
 def batch(service: Headrace, call: str, model: str, items: list[Any]) -> list[Any]:

@@ -9,14 +9,12 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL
+from tests.conftest import FULL, names
 from tests.lines import NDJSON, Stream, asked, codes, example, labels, question
 from tests.process import Headrace, headrace
 from tests.test_bounds import rss_kib
@@ -25,28 +23,13 @@ LINE_BYTES = 65_536
 ANSWERS_BYTES = 1_048_576
 SECONDS = 4
 MIB = 1_048_576
-names = (f"m{n}" for n in count())
-
-
-@pytest.fixture(scope="module")
-def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
-    """A service whose limits are low."""
-    limits = {
-        "HEADRACE_STREAM_LINE_BYTES_MAX": str(LINE_BYTES),
-        "HEADRACE_STREAM_ANSWERS_BYTES_MAX": str(ANSWERS_BYTES),
-        "HEADRACE_BODY_SECONDS_MAX": str(SECONDS),
-        "HEADRACE_PREDICTIONS_MEMORY_BYTES_MAX": "1000000",
-    }
-    with headrace(tmp_path_factory.mktemp("bulk"), **limits) as service:
-        yield service
-
-
-@pytest.fixture
-def model(bulk: Headrace) -> str:
-    """A model of the test's own."""
-    name = next(names)
-    bulk.create(name)
-    return name
+LIMITS = {
+    "HEADRACE_STREAM_LINE_BYTES_MAX": str(LINE_BYTES),
+    "HEADRACE_STREAM_ANSWERS_BYTES_MAX": str(ANSWERS_BYTES),
+    "HEADRACE_BODY_SECONDS_MAX": str(SECONDS),
+    "HEADRACE_PREDICTIONS_MEMORY_BYTES_MAX": "1000000",
+}
+"""Of the service that all tests of this file share."""
 
 
 DEEP = b'{"features":{"n":' + b"[" * 10_000 + b"]" * 10_000 + b"}}"

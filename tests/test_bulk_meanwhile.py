@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 from threading import Event
@@ -14,29 +13,15 @@ import pytest
 
 from app import entries
 from app.log import Draft, Receipt
-from tests.conftest import FULL
+from tests.conftest import FULL, names
 from tests.faults.ledger import log_of
 from tests.faults.lock import held
 from tests.inside import create, in_loop, opened, settings_in
 from tests.lines import Stream, asked, codes, example, labels, question, reading
 from tests.process import Headrace, headrace
 
-names = (f"m{n}" for n in count())
-
-
-@pytest.fixture(scope="module")
-def bulk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
-    """One service for models of the tests' own."""
-    with headrace(tmp_path_factory.mktemp("bulk"), HEADRACE_DATABASE_BUSY_MS="300") as service:
-        yield service
-
-
-@pytest.fixture
-def model(bulk: Headrace) -> str:
-    """A model of the test's own."""
-    name = next(names)
-    bulk.create(name)
-    return name
+LIMITS = {"HEADRACE_DATABASE_BUSY_MS": "300"}
+"""Of the service that all tests of this file share."""
 
 
 def lines_of(*bodies: dict[str, Any]) -> list[bytes]:

@@ -272,7 +272,7 @@ def test_a_service_that_is_not_there_ends_with_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_is_given_its_completion(tmp_path: Path, shell: str) -> None:
     if shell == "bash" and which("bash") is None:
-        pytest.skip("there is no bash here")
+        pytest.fail("there is no bash here: install it, for example by `apt-get install bash`")
     shown = run(tmp_path, "completion", shell)
     assert shown.returncode == 0
     assert "_HEADRACE_COMPLETE" in shown.stdout
