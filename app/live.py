@@ -99,7 +99,10 @@ class Turned(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A scored example: what was true, and what the learner said before it knew."""
+    """A scored example: what was true, and what the learner said before it knew.
+
+    A live model keeps them as plain tuples, which are made in a fifth of the time.
+    """
 
     offset: int
     label: Label
@@ -143,7 +146,7 @@ class LiveModel:
         self.continued_at = 1
         self._continues = self._answers = 0
         self.observations: deque[Features] = deque(maxlen=GOLDEN)
-        self.scored: deque[Scored] = deque(maxlen=SCORED)
+        self.scored: deque[tuple[int, Label, Label]] = deque(maxlen=SCORED)
         self.scored_total = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -270,7 +273,7 @@ class LiveModel:
         if not features.keys() <= self.types.keys():
             self._fix_types(features)
         if y is not None and own.prediction is not None:
-            self.scored.append(Scored(offset, y, own.prediction))
+            self.scored.append((offset, y, own.prediction))
             self.scored_total += 1
         self.observations.append(features)
         self.monitor.observe(example, at, is_frozen=self.frozen_at is not None)
@@ -299,7 +302,7 @@ class LiveModel:
                 if correction.label is None:
                     del self.scored[place]
                 else:
-                    self.scored[place] = Scored(offset, correction.label, prediction)
+                    self.scored[place] = (offset, correction.label, prediction)
                 return
 
     def _unbroken(self) -> Learner:
@@ -346,7 +349,7 @@ def revive(state: bytes, dropped: Mapping[int, str]) -> LiveModel:
 _OWN = (
     LiveModel,
     Monitor,
-    *(Scored, Turned),
+    Turned,
     *(Created, LabelRules, VersionRules, SnapshotRules, Budget, Frozen),
 )
 """What a live model's state is made of, besides its learner's."""

@@ -79,7 +79,10 @@ class Comparison(NamedTuple):
 def candidate_of(live: LiveModel) -> Candidate:
     """What of a live model is compared. It may change afterwards."""
     return Candidate(
-        live.created.task, live.created.versions, tuple(live.scored), live.scored_total
+        live.created.task,
+        live.created.versions,
+        tuple(Scored(*one) for one in live.scored),
+        live.scored_total,
     )
 
 
