@@ -72,7 +72,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("learners.evaluation",),
     ("learners.learner",),
-    ("learners.scoring", "learners.spec"),
+    ("learners.scoring", "learners.spec", "learners.straight"),
     ("learners.scores", "learners.catalogue", "learners.cost"),
     ("learners.assembly", "learners.rehearsal"),
     ("learners.branches", "learners.defaults", "learners.values"),
