@@ -47,14 +47,14 @@ def judge(differences: Sequence[float], alpha: float) -> Verdict:
         raise ValueError("a difference of losses is no finite number")
     mean = squares = 0.0
     highest = -math.inf
-    rho2 = _mixture(PAIRS_MIN * 4, alpha)
+    rho2 = mixture(PAIRS_MIN * 4, alpha)
     for n, difference in enumerate(differences, 1):
         # Welford's running mean and variance.
         before = mean
         mean += (difference - mean) / n
         squares += (difference - before) * (difference - mean)
         if n >= PAIRS_MIN:
-            highest = max(highest, mean - math.sqrt(squares / n) * _radius(n, alpha, rho2))
+            highest = max(highest, mean - math.sqrt(squares / n) * radius(n, alpha, rho2))
     return Verdict(len(differences), mean, highest)
 
 
@@ -63,13 +63,13 @@ def spent(alpha: float, block: int) -> float:
     return alpha * 6 / (math.pi * block) ** 2
 
 
-def _radius(n: int, alpha: float, rho2: float) -> float:
+def radius(n: int, alpha: float, rho2: float) -> float:
     """Half the width of the sequence for a variance of 1."""
     m = n * rho2 + 1
     return math.sqrt(2 * m / (n * n * rho2) * math.log1p(math.sqrt(m) / (2 * alpha)))
 
 
-def _mixture(n: int, alpha: float) -> float:
+def mixture(n: int, alpha: float) -> float:
     """The variance of the mixture that makes the sequence about as narrow as can be at `n`."""
     log = -2 * math.log(2 * alpha)
     return (log + math.log(log + 1)) / n

@@ -11,7 +11,7 @@ give the same model, to the last bit, in any process. Three things may happen wh
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -337,9 +337,14 @@ def keep(live: LiveModel) -> bytes:
     return dump(live)
 
 
-def revive(state: bytes, dropped: Mapping[int, str]) -> LiveModel:
-    """The live model whose state was kept. Raises `learners.states.StateRefused`."""
-    live = load(state, own=_OWN)
+def revive(
+    state: bytes, dropped: Mapping[int, str], rest: Callable[[], None] | None = None
+) -> LiveModel:
+    """The live model whose state was kept. Raises `learners.states.StateRefused`.
+
+    `rest` is called again and again while it is read.
+    """
+    live = load(state, _OWN, rest)
     if not isinstance(live, LiveModel):
         raise StateRefused("it is no state of a model")
     live.dropped, live.prepared, live.left = dropped, {}, []

@@ -26,6 +26,7 @@ from app.entries import Correction, Entry, Example, Features, Label, RolledBack,
 from app.errors import UnknownVersion, UnloadableVersion
 from app.features import without_missing
 from app.live import Broke, LiveModel, Prepared, Turn, Unprepared, keep, revive
+from app.pace import Pace
 from app.registry import Registered
 from learners.learner import Learner, LearnerBroke
 from learners.states import StateRefused
@@ -130,14 +131,14 @@ def ready(source: Source, live: LiveModel, entry: Turn) -> Prepared | None:
     if isinstance(entry, Unfrozen):
         return None
     with aside():
-        first = _loaded(source, entry.version)
+        first = _loaded(source, entry.version, Pace())
         if isinstance(entry, RolledBack) and entry.replay == "since":
             return None
         if live.created.versions.serve == "live":
             return Prepared(first.learner)
         if isinstance(entry, Swapped):
             return Prepared(None, first.learner)
-        return Prepared(first.learner, _loaded(source, entry.version).learner)
+        return Prepared(first.learner, _loaded(source, entry.version, Pace()).learner)
 
 
 def prepare(source: Source, live: LiveModel, wanted: Unprepared) -> Prepared:
@@ -175,15 +176,16 @@ def _prepare(source: Source, live: LiveModel, wanted: Unprepared) -> Prepared:
 
 def let_go(learners: Sequence[Learner]) -> None:
     """Free learners that nobody else holds any more, a part at a time."""
+    rest = Pace()
     for learner in learners:
         for _ in learner.parts():
-            time.sleep(SWITCH_SECONDS)
+            rest()
 
 
 def learner_at(source: Source, number: int, offset: int) -> LiveModel:
     """The model as its version of this number is, or was: from its state, else from the log."""
     try:
-        return _loaded(source, number)
+        return _loaded(source, number, Pace())
     except (UnknownVersion, UnloadableVersion) as error:
         logger.warning(
             "model %r: %s Its state is made again from the log.", source.registered.name, error
@@ -191,11 +193,11 @@ def learner_at(source: Source, number: int, offset: int) -> LiveModel:
     return replay(source, until=offset).live
 
 
-def _loaded(source: Source, number: int) -> LiveModel:
+def _loaded(source: Source, number: int, rest: Callable[[], None]) -> LiveModel:
     database = source.database
     with database.snapshot() as connection:
         version = versions.get(connection, source.registered.id, number)
-        return versions.load(connection, database.secret, version)
+        return versions.load(connection, database.secret, version, rest)
 
 
 def _relearned(

@@ -9,6 +9,7 @@ A state is read back only if all of these hold: a version is never half-trusted.
 loaded, an older one is, or the log is replayed: no version holds what its log does not.
 """
 
+import asyncio
 import hmac
 import logging
 import platform
@@ -30,9 +31,10 @@ from app.database import Database
 from app.entries import Features, Label
 from app.errors import UnknownVersion, UnloadableVersion
 from app.live import LiveModel, keep, revive
+from app.pace import hurry
 from app.retention import DAY_US, Kept, surplus
 from app.tables import version_states, versions
-from learners.states import StateRefused
+from learners.states import StateRefused, lean
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +128,10 @@ class Version(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A version that is not saved yet."""
+    """A version that is not saved yet: its stored size and its digest are still open."""
 
     offset: int
-    state: bytes
+    plain: bytes
     body: Body
 
 
@@ -145,7 +147,6 @@ def take(live: LiveModel, source: Source, parent: Version | None) -> Taken:
     The model must not change meanwhile.
     """
     plain = keep(live)
-    state = zstandard.ZstdCompressor(level=1).compress(plain)
     learner = live.learner
     if learner is None:
         raise StateRefused("its learner is being rebuilt")
@@ -157,7 +158,7 @@ def take(live: LiveModel, source: Source, parent: Version | None) -> Taken:
     memory = learner.memory_bytes()
     milliseconds = 1_000 * median(seconds) if seconds else 0.0
     growth = _growth(live, memory, parent)
-    size = Size(memory, len(plain), len(state), milliseconds, growth)
+    size = Size(memory, len(plain), 0, milliseconds, growth)
     body = Body(
         source,
         None if parent is None else parent.number,
@@ -169,9 +170,17 @@ def take(live: LiveModel, source: Source, parent: Version | None) -> Taken:
         golden,
         stamps_of(live),
         size,
-        sha256(state).hexdigest(),
+        "",
     )
-    return Taken(live.offset_applied, state, body)
+    return Taken(live.offset_applied, plain, body)
+
+
+def _packed(taken: Taken) -> tuple[bytes, Body]:
+    """A version's state and body as they are stored."""
+    state = zstandard.ZstdCompressor(level=1).compress(lean(taken.plain))
+    size = msgspec.structs.replace(taken.body.size, stored_bytes=len(state))
+    digest = sha256(state).hexdigest()
+    return state, msgspec.structs.replace(taken.body, size=size, sha256=digest)
 
 
 def _growth(live: LiveModel, memory: int, parent: Version | None) -> float | None:
@@ -194,11 +203,12 @@ async def save(
 ) -> Version:
     """Keep a version, in transactions that are short; it is there with the last of them."""
     state_id = str(uuid7())
-    for part, begin in enumerate(range(0, len(taken.state), PART_BYTES)):
+    state, body = await asyncio.to_thread(_packed, taken)
+    for part, begin in enumerate(range(0, len(state), PART_BYTES)):
         row = {"state_id": state_id, "part": part, "model_id": model_id, "at": at}
-        row["state"] = taken.state[begin : begin + PART_BYTES]
+        row["state"] = state[begin : begin + PART_BYTES]
         await database.write(lambda c, r=row: c.execute(sa.insert(version_states), r))  # type: ignore[misc]
-    encoded = _encoder.encode(taken.body)
+    encoded = _encoder.encode(body)
     signature = _signature(database.secret, model_id, taken.offset, state_id, encoded)
 
     def work(connection: Connection) -> int:
@@ -212,14 +222,19 @@ async def save(
         return number
 
     number = await database.write(work)
-    return Version(model_id, number, taken.offset, at, "new", False, "", state_id, taken.body, None)
+    return Version(model_id, number, taken.offset, at, "new", False, "", state_id, body, None)
 
 
-def load(connection: Connection, secret: bytes, version: Version) -> LiveModel:
-    """The live model that a version is of. Raises `UnloadableVersion`, saying what is wrong."""
+def load(
+    connection: Connection, secret: bytes, version: Version, rest: Callable[[], None] = hurry
+) -> LiveModel:
+    """The live model that a version is of. Raises `UnloadableVersion`, saying what is wrong.
+
+    `rest` is called again and again meanwhile.
+    """
     body, data = _checked(connection, secret, version)
     try:
-        live = revive(zstandard.ZstdDecompressor().decompress(data), {})
+        live = revive(zstandard.ZstdDecompressor().decompress(data), {}, rest)
     except (StateRefused, zstandard.ZstdError) as error:
         raise _unloadable(version, str(error)) from None
     made, here = body.stamps, stamps_of(live)
@@ -229,10 +244,10 @@ def load(connection: Connection, secret: bytes, version: Version) -> LiveModel:
                 version,
                 f"it was made with {name} {getattr(made, name)}, and this is {getattr(here, name)}",
             )
-    different = sum(
-        _encoder.encode(_golden(live, golden.features)) != _encoder.encode(golden)
-        for golden in body.golden
-    )
+    different = 0
+    for golden in body.golden:
+        rest()
+        different += _encoder.encode(_golden(live, golden.features)) != _encoder.encode(golden)
     if different:
         total = len(body.golden)
         raise _unloadable(

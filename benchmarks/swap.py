@@ -1,18 +1,25 @@
 """What swapping versions, and making them, costs the requests that go on meanwhile.
 
     python -m benchmarks.swap --swaps 200
+    python -m benchmarks.swap --swaps 40 --free-core
 
 One model, two versions: a young one, and an adaptive random forest whose plain pickle has 50 MB or
 more. A process of its own asks for predictions and sends feedback at steady rates. Phases in which
 nothing else happens, with swaps, and with snapshots take turns in one run, because a latency means
 little without the others on the same machine at the same time. Every answer must be of one of the
 two versions, and none may fail.
+
+With `--free-core` the jobs have the last core for themselves, and all others share the rest: what a
+snapshot costs while a core is free.
 """
 
 import json
 import multiprocessing
+import os
 import pickle
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +42,8 @@ NUMBERS = [f"n{i}" for i in range(8)]
 PLAIN_BYTES_MIN = 50_000_000
 BATCH = 500
 PHASE_SECONDS = 5.0
+ASK_SECONDS = 0.5
+"""How often it is asked whether a snapshot is done; asking costs what is measured."""
 
 
 class Asked(NamedTuple):
@@ -112,9 +121,9 @@ def snapshot(service: Headrace) -> int:
         time.sleep(0.1)
     id = service.post("/v1/schedule/snapshot/run", {"model": MODEL}).body["id"]
     while (run := service.get(f"/v1/jobs/{id}").body)["ended_at"] is None:
-        time.sleep(0.1)
+        time.sleep(ASK_SECONDS)
     assert run["state"] == "done", run
-    return int(service.get(f"/v1/models/{MODEL}/versions").body["versions"][0]["number"])
+    return int(service.get(f"/v1/models/{MODEL}/versions?limit=1").body["versions"][0]["number"])
 
 
 def plain_bytes(examples: int) -> int:
@@ -145,14 +154,37 @@ def shown(name: str, asked: list[Asked]) -> str:
 @click.option("--predicts", default=300.0, show_default=True, help="Predictions a second.")
 @click.option("--feedbacks", default=20.0, show_default=True, help="Feedbacks a second.")
 @click.option("--examples", default=12_000, show_default=True, help="What the forest learns.")
-def main(swaps: int, predicts: float, feedbacks: float, examples: int) -> None:
+@click.option("--free-core", is_flag=True, help="Give the jobs a core of their own.")
+def main(swaps: int, predicts: float, feedbacks: float, examples: int, free_core: bool) -> None:
     """Run it."""
     with tempfile.TemporaryDirectory() as folder:
-        service = Headrace(Path(folder), {"HEADRACE_JOBS": "beside"}).start()
+        cores = sorted(os.sched_getaffinity(0))
+        if free_core:
+            assert len(cores) > 1, "there is but one core"
+            os.sched_setaffinity(0, cores[:-1])
+        service = Headrace(Path(folder), {"HEADRACE_JOBS": "none" if free_core else "beside"})
+        jobs = None
         try:
+            service.start()
+            if free_core:
+                jobs = jobs_on(cores[-1], service)
             run(service, swaps, {"predict": predicts, "feedback": feedbacks}, examples)
         finally:
             service.kill()
+            if jobs is not None:
+                jobs.kill()
+
+
+def jobs_on(core: int, service: Headrace) -> subprocess.Popen[bytes]:
+    """The jobs of a service, in a process that has a core for itself."""
+    with service.log.open("ab") as log:
+        return subprocess.Popen(
+            ["taskset", "-c", str(core), sys.executable, "-m", "app", "jobs"],
+            cwd=service.folder,
+            env=service.environment,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -> None:
@@ -163,6 +195,10 @@ def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -
     made = [snapshot(service)]
     teach(service, examples, 1)
     made.append(snapshot(service))
+    for number in made:
+        # More versions are made than keep their states.
+        path = f"/v1/models/{MODEL}/versions/{number}"
+        assert service.call("PATCH", path, {"pinned": True}).status == 200
     size = plain_bytes(examples)
     click.echo(f"the forest's plain pickle has {size:,} bytes")
     assert size >= PLAIN_BYTES_MIN, "teach it more: --examples"

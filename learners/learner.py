@@ -86,13 +86,10 @@ class Learner:
         return int(self._model._raw_memory_usage)
 
     def parts(self) -> Iterator[None]:
-        """Take a learner that is of no more use apart: a member of each ensemble at a time."""
+        """Take a learner that is of no more use apart: a member, or a tree's leaf, at a time."""
         steps = getattr(self._model, "steps", None)
         for step in [self._model] if steps is None else list(steps.values()):
-            members = getattr(step, "data", None)
-            while isinstance(members, list) and members:
-                members.pop()
-                yield
+            yield from _parts(step)
 
     def predict(self, x: Features) -> Answer:
         """Answer features; they are not kept, nor is the learner changed."""
@@ -164,6 +161,21 @@ class Learner:
 
 _RESOLVED = frozenset(("_calls", "_share_of_true"))
 """What is no part of a learner's state: it is found from the model."""
+
+
+def _parts(model: Any) -> Iterator[None]:
+    members = getattr(model, "data", None)
+    while isinstance(members, list) and members:
+        yield from _parts(members.pop())
+        yield
+    nodes: list[Any] = [getattr(model, "_root", None)]
+    while nodes:
+        node = nodes.pop()
+        if getattr(node, "children", None):
+            nodes += node.children
+            node.children = []
+        del node
+        yield
 
 
 def _method(model: object, name: str) -> object:

@@ -12,7 +12,8 @@ undone, and the state is refused. How much memory and time it takes to read is n
 whoever keeps states where others can write signs them, and reads none whose signature is wrong.
 
 Dumping leaves out what River carries and never uses: each distribution has a random generator of
-2.5 kB that only its `sample` draws from, which is nine tenths of a tree.
+2.5 kB that only its `sample` draws from, which is nine tenths of a tree. `lean` leaves out that the
+reader is to remember each object in case that it is referred to again: hardly any is.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import pickle
+import pickletools
 import random
+import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from io import BytesIO
 from operator import attrgetter
@@ -92,6 +95,13 @@ GENERATOR = random.Random(0)
 """What restored distributions draw from, if ever: they carry none of their own."""
 
 
+PROTOCOL = 5
+"""Of the pickles that states are."""
+
+FRAME_BYTES = 16_384
+"""How much of a lean state is read at once: between two reads others may have the interpreter."""
+
+
 class StateRefused(Exception):
     """The bytes are no state of a learner, or the learner has one that bytes cannot hold."""
 
@@ -119,14 +129,62 @@ def dump(state: object) -> bytes:
     """
     file = BytesIO()
     try:
-        _Writer(file, protocol=5).dump(state)
+        _Writer(file, protocol=PROTOCOL).dump(state)
     except (pickle.PicklingError, RecursionError, TypeError, AttributeError) as error:
         raise StateRefused(f"it cannot be kept: {type(error).__name__}: {error}") from error
     return file.getvalue()
 
 
-def load(data: bytes, own: Iterable[type] = ()) -> Any:
+def lean(data: bytes) -> bytes:
+    """The same state, in a form that is read with far less memory, and in small frames.
+
+    A reader of what `dump` writes remembers every object, and forgets all of them at once, for
+    which it keeps the interpreter from everybody: 10 ms for a forest of 100,000 objects. This takes
+    about a second for each two megabytes.
+
+    Examples
+    --------
+    >>> state = dump([{"a": 1.0}, {"a": 2.0}])
+    >>> load(lean(state)) == load(state)
+    True
+
+    """
+    wanted = {arg for opcode, arg, _ in pickletools.genops(data) if opcode.name in _RECALLS}
+    parts: list[bytes] = []
+    frame = bytearray()
+    copied = remembered = 0
+    for opcode, _, place in pickletools.genops(data):
+        at = place or 0
+        if opcode.name == "PROTO":
+            copied = at + 2
+        elif opcode.name == "FRAME":
+            frame += data[copied:at]
+            copied = at + _FRAME.size
+        elif opcode.name == "MEMOIZE":
+            frame += data[copied:at]
+            copied = at + 1
+            if remembered in wanted:
+                frame += _REMEMBER.pack(pickle.LONG_BINPUT, remembered)
+            remembered += 1
+        elif len(frame) + at - copied >= FRAME_BYTES:
+            frame += data[copied:at]
+            copied = at
+            parts.append(_FRAME.pack(pickle.FRAME, len(frame)) + frame)
+            frame.clear()
+    frame += data[copied:]
+    return b"".join([*_PROTO, *parts, _FRAME.pack(pickle.FRAME, len(frame)), frame])
+
+
+_RECALLS = frozenset(("BINGET", "LONG_BINGET"))
+_REMEMBER = struct.Struct("<cI")
+_FRAME = struct.Struct("<cQ")
+_PROTO = (pickle.PROTO, bytes([PROTOCOL]))
+
+
+def load(data: bytes, own: Iterable[type] = (), rest: Callable[[], None] | None = None) -> Any:
     """What was dumped. `own` are classes that may be named besides those of learners.
+
+    It is read a frame at a time, and `rest` is called before each.
 
     Raises
     ------
@@ -140,7 +198,7 @@ def load(data: bytes, own: Iterable[type] = ()) -> Any:
     learners.states.StateRefused: it names os.system, which no learner is made of
 
     """
-    reader = _Reader(BytesIO(data))
+    reader = _Reader(BytesIO(data) if rest is None else _Rested(data, rest))
     reader.own = {(cls.__module__, cls.__qualname__): cls for cls in own}
     try:
         found = reader.load()
@@ -161,7 +219,7 @@ class _Writer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, proba.base.Distribution) or obj.seed is not None:
             return NotImplemented
-        reduced: Any = obj.__reduce_ex__(5)
+        reduced: Any = obj.__reduce_ex__(PROTOCOL)
         state = {name: value for name, value in reduced[2].items() if name != "_rng"}
         return reduced[0], reduced[1], state, None, None, _restore_distribution
 
@@ -170,10 +228,24 @@ def _restore_distribution(distribution: Any, state: dict[str, Any]) -> None:
     distribution.__dict__.update(state, _rng=GENERATOR)
 
 
+class _Rested:
+    """A state whose reader rests before it reads on."""
+
+    def __init__(self, data: bytes, rest: Callable[[], None]) -> None:
+        self._file = BytesIO(data)
+        self._rest = rest
+        self.readline = self._file.readline
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, after a rest."""
+        self._rest()
+        return self._file.read(size)
+
+
 class _Reader(pickle.Unpickler):
     own: dict[tuple[str, str], type]
 
-    def __init__(self, file: BytesIO) -> None:
+    def __init__(self, file: BytesIO | _Rested) -> None:
         super().__init__(file)
         self._named: dict[int, tuple[Any, dict[str, Any]]] = {}
 

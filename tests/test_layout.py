@@ -58,6 +58,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "app.features",
         "app.labels",
         "app.monitoring",
+        "app.pace",
         "app.retention",
     ),
     ("app.entries", "app.settings", "app.tables", "app.telemetry"),

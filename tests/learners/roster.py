@@ -19,7 +19,7 @@ from learners.parameters import parameters_of
 from learners.rehearsal import answer, learn
 from learners.shapes import Component, Sequence
 from learners.spec import Task, build, complete
-from learners.states import dump, load
+from learners.states import dump, lean, load
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression", "anomaly")
 
@@ -208,7 +208,7 @@ def digest(case: Case, way: str) -> str:
     said = hashlib.sha256()
     for i, (x, y) in enumerate(stream(case.rows, case.task, n)):
         if way == "kept" and i == n // 2:
-            learner = load(dump(learner))
+            learner = load(lean(dump(learner)))
         if way == "asked" and i % 7 == 0:
             ask(learner, case, i)
         if way != "unasked" or i >= 3 * n // 4:

@@ -20,7 +20,7 @@ from app.live import LiveModel
 from learners.learner import Learner
 from learners.rehearsal import learn
 from learners.spec import build, complete
-from learners.states import StateRefused, dump, load
+from learners.states import FRAME_BYTES, StateRefused, dump, lean, load
 from tests.learners.roster import stream
 
 
@@ -141,6 +141,30 @@ def test_a_forest_is_a_tenth_of_its_pickle() -> None:
     learner = taught({"forest.ARFClassifier": {"n_models": 5}}, 1_000)
     assert isinstance(learner, forest.ARFClassifier)
     assert len(dump(learner)) < len(pickle.dumps(learner)) / 8
+
+
+def test_a_lean_state_is_read_in_small_frames_with_a_rest_before_each() -> None:
+    model = taught("forest.ARFClassifier", 1_000)
+    state = dump(model)
+    small = lean(state)
+    assert len(small) < len(state)
+    rests = []
+    assert dump(load(small, rest=lambda: rests.append(1))) == dump(load(state))
+    assert len(rests) >= len(small) / (2 * FRAME_BYTES)
+    assert lean(small) == small
+
+
+def test_what_is_shared_is_shared_in_a_lean_state() -> None:
+    one, text = [1.0], "a text that is no name"
+    itself: list[Any] = [one, text]
+    itself += [itself, one, text]
+    found = load(lean(dump(itself)))
+    assert found[2] is found and found[0] is found[3] and found[1] is found[4]
+
+
+@pytest.mark.parametrize("huge", ["x" * 100_000, b"x" * 200_000, list(range(70_000))])
+def test_what_is_larger_than_a_frame_comes_back(huge: Any) -> None:
+    assert load(lean(dump([huge, 1, huge]))) == [huge, 1, huge]
 
 
 def test_distributions_that_are_seeded_keep_their_generator() -> None:
