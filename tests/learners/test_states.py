@@ -225,3 +225,17 @@ def test_a_state_with_a_flipped_bit_is_refused_or_harmless() -> None:
             load(flipped)
     x = {"a": 1.0, "b": -1.0}
     assert load(kept).predict_proba_one(x) == learner.predict_proba_one(x)
+
+
+@pytest.mark.parametrize(
+    "spec", ["tree.HoeffdingTreeClassifier", "forest.ARFClassifier", "linear_model.Perceptron"]
+)
+def test_a_learner_of_no_more_use_is_taken_apart_to_the_last_leaf(spec: str) -> None:
+    learner = Learner(complete(spec, "binary", seed=1), "binary", [])
+    for x, y in stream("numbers", "binary", 2_000):
+        learner.learn(x, y)
+    before = len(pickle.dumps(learner))
+    parts = sum(1 for _ in learner.parts())
+    assert parts >= 1
+    if spec != "linear_model.Perceptron":
+        assert len(pickle.dumps(learner)) < before / 4
