@@ -1,4 +1,4 @@
-"""The database: engine, pragmas, transactions. SQLite and its pitfalls are known here only.
+"""The database: its schema, and transactions on whichever backend there is.
 
 All writes of a process go through one thread, one transaction at a time, so that group commit
 needs no lock; reads go through a few others and never wait for a write (WAL). An exception of the
@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
-from pysqlite3 import dbapi2 as sqlite
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import InvalidSettings, LogUnavailable, NewerSchema, UnsafeDatabase
+from app.backends import READERS, backend_of
+from app.errors import LogUnavailable, NewerSchema, UnsafeDatabase
 from app.settings import Settings
 from app.tables import installation
 
@@ -34,14 +33,8 @@ logger = logging.getLogger(__name__)
 SCHEMA = "0003"
 """The newest migration. A test holds it equal to what `migrations/` says."""
 
-SQLITE_SAFE = (3, 51, 3)
-"""The first SQLite without the WAL-reset bug, by which two processes could corrupt the file."""
-
 SECRET_BYTES = 32
 """How long the secret is that an installation makes for itself."""
-
-READERS = 4
-"""How many reads a process does at once."""
 
 PROBE_SECONDS = 1.0
 """For how long a probe that succeeded is believed."""
@@ -50,12 +43,6 @@ PROBE_SECONDS = 1.0
 def now_us() -> int:
     """This instant, in microseconds since 1970."""
     return time.time_ns() // 1_000
-
-
-def sqlite_version() -> str:
-    """The version of the SQLite that Headrace brings, and whether it is one to be trusted."""
-    safe = sqlite.sqlite_version_info >= SQLITE_SAFE
-    return f"{sqlite.sqlite_version} ({'without' if safe else 'WITH'} the WAL-reset bug)"
 
 
 class Database:
@@ -67,8 +54,8 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.url = _checked_url(settings.database_url)
-        self._engine = _engine(self.url, settings.database_busy_ms)
+        self.backend = backend_of(settings.database_url, settings.database_busy_ms)
+        self._engine = self.backend.engine()
         self._writer = ThreadPoolExecutor(1, "write")
         self._readers = ThreadPoolExecutor(READERS, "read")
         self.is_writable = True
@@ -80,29 +67,28 @@ class Database:
             raise
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A write transaction: it holds the write lock from its first moment to its commit."""
-        with self._connection() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def transaction(self, alone: bool = True) -> Iterator[Connection]:
+        """A write transaction. No other that is `alone` goes on meanwhile, in any process."""
+        with self._connection() as connection, self.backend.writing(connection, alone):
             yield connection
-            connection.exec_driver_sql("COMMIT")
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A read transaction: all its statements see one state."""
         with self._connection() as connection:
-            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql(self.backend.begin_read)
             yield connection
             connection.exec_driver_sql("ROLLBACK")
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], alone: bool = True) -> T:
         """Run `work` in a write transaction, after those before it. `LogUnavailable` if it fails.
 
-        After `LogUnavailable` the outcome is unknown: only reading the database tells.
+        What locks the rows that it changes, in one order everywhere, need not be `alone`. After
+        `LogUnavailable` the outcome is unknown: only reading the database tells.
         """
         try:
             loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._writer, self._written, work)
+            result = await loop.run_in_executor(self._writer, self._written, work, alone)
         except LogUnavailable as error:
             if self.is_writable:
                 logger.warning("nothing can be written: %s", reason_of(error))
@@ -128,9 +114,10 @@ class Database:
         self._writer.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
+        self.backend.close()
 
-    def _written(self, work: Callable[[Connection], T]) -> T:
-        with self.transaction() as connection:
+    def _written(self, work: Callable[[Connection], T], alone: bool) -> T:
+        with self.transaction(alone) as connection:
             return work(connection)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
@@ -145,7 +132,7 @@ class Database:
             raise _unavailable() from error
         try:
             yield connection
-        except (SQLAlchemyError, sqlite.Error) as error:
+        except (SQLAlchemyError, self.backend.error) as error:
             connection.invalidate()
             raise _unavailable() from error
         except BaseException:
@@ -158,6 +145,7 @@ class Database:
         """Bring the schema to this release's, and make the installation's row."""
         try:
             with self.snapshot() as connection:
+                self.backend.check(connection)
                 revision = _revision(connection)
             upgrade = None if revision == SCHEMA else _upgrade()
             with self.transaction() as connection:
@@ -174,14 +162,11 @@ class Database:
             self.secret = given.encode() if given else secret
         except LogUnavailable as error:
             reason = reason_of(error)
-            advice = (
-                "Check that HEADRACE_DATABASE_URL names an SQLite file that this user may write, "
-                "or a new one."
-            )
+            advice = self.backend.advice
             if "locked" in reason:
                 advice = "Another process is writing it all the while. Start again when it is done."
             raise UnsafeDatabase(
-                f"The database {self.url} cannot be opened: {reason}. {advice}"
+                f"The database {self.backend.shown} cannot be opened: {reason}. {advice}"
             ) from error
 
     def _migrate(self, connection: Connection, upgrade: Upgrade | None) -> None:
@@ -190,10 +175,11 @@ class Database:
             return
         if revision is not None and revision > SCHEMA:
             raise NewerSchema(
-                f"The database {self.url} has schema {revision}, and this Headrace knows up to "
-                f"{SCHEMA}. Start the newer Headrace that wrote it, or give another database."
+                f"The database {self.backend.shown} has schema {revision}, and this Headrace knows "
+                f"up to {SCHEMA}. Start the newer Headrace that wrote it, or give another database."
             )
-        logger.info("migrating %s from schema %s to %s", self.url, revision or "none", SCHEMA)
+        shown = self.backend.shown
+        logger.info("migrating %s from schema %s to %s", shown, revision or "none", SCHEMA)
         upgrade(connection)
 
 
@@ -204,52 +190,6 @@ def migrations_folder() -> Path:
 
 
 _PROBE = sa.update(installation).values(probed_at=sa.bindparam("now"))
-
-
-def _checked_url(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise InvalidSettings(
-            f"HEADRACE_DATABASE_URL is {text!r}, which is no database URL. "
-            "Write it like sqlite:///headrace.db."
-        ) from None
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise InvalidSettings(
-            f"HEADRACE_DATABASE_URL is {url}, and only SQLite files are served so far. "
-            "Write it like sqlite:///headrace.db."
-        )
-    if sqlite.sqlite_version_info < SQLITE_SAFE:
-        raise UnsafeDatabase(
-            f"SQLite {sqlite.sqlite_version} can corrupt a file that two connections write and "
-            "checkpoint at once. Install the package pysqlite3 in the version that "
-            "requirements.lock names."
-        )
-    return url
-
-
-def _engine(url: URL, busy_ms: int) -> Engine:
-    engine = sa.create_engine(
-        url, module=sqlite, poolclass=QueuePool, pool_size=READERS + 1, max_overflow=2
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
-        # Transactions begin where the code says BEGIN, and not where the driver guesses.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {busy_ms}")
-        mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise UnsafeDatabase(
-                f"The file system of {url.database} gives SQLite no write-ahead log (it says "
-                f"{mode}). Put the file on a local disk."
-            )
-        for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
 
 
 def _upgrade() -> Upgrade:

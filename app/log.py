@@ -20,11 +20,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from app.backends import insert_many
 from app.database import Database
 from app.errors import AlreadyLabelled, HeadraceError, LogUnavailable, Overloaded, UnknownModel
 from app.settings import Settings
@@ -229,7 +231,8 @@ class Log:
             self._drained.set()
             drafts = [draft for draft, _ in batch]
             try:
-                rows, outcomes = await self._database.write(lambda c: append(c, drafts))  # noqa: B023
+                work = partial(append, drafts=drafts)
+                rows, outcomes = await self._database.write(work, alone=False)
             except LogUnavailable as error:
                 outcomes = [LogUnavailable(error.message)] * size
             except Exception:
@@ -254,7 +257,6 @@ _READ = (
     .limit(sa.bindparam("limit"))
 )
 _REPLAY = _READ.with_only_columns(entries.c.offset, entries.c.at, entries.c.body)
-_INSERT = sa.insert(entries)
 _ADVANCE = (
     sa.update(models).where(models.c.id == sa.bindparam("model")).values(head=sa.bindparam("to"))
 )
@@ -341,7 +343,7 @@ def append(connection: Connection, drafts: Sequence[Draft]) -> tuple[list[Row], 
             rows.append(Row(draft.model_id, offset, *draft[1:-1]))
             outcomes.append(Receipt(offset, duplicate=False))
     if rows:
-        connection.execute(_INSERT, [row._asdict() for row in rows])
+        insert_many(connection, entries, [row._asdict() for row in rows])
         advanced = sorted({row.model_id for row in rows})
         connection.execute(_ADVANCE, [{"model": m, "to": heads[m]} for m in advanced])
     return rows, outcomes

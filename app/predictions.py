@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from app.database import Database
@@ -224,15 +224,17 @@ class Predictions:
 
     async def _write(self) -> None:
         writing = dict(islice(self._unwritten.items(), WRITE_CHUNK))
+        # In one order everywhere: two processes that lock the same rows do not wait for each other.
         rows = [
             {"model_id": model_id, "id": id, "settled": False, **held._asdict()}
-            for (model_id, id), held in writing.items()
+            for (model_id, id), held in sorted(writing.items())
         ]
         dangling, in_doubt = Counter(self._dangling), self._is_in_doubt
         try:
             before = self._clock() - self._keep_us
             await self._database.write(
-                lambda connection: _insert(connection, rows, before, dangling, in_doubt)
+                lambda connection: _insert(connection, rows, before, dangling, in_doubt),
+                alone=False,
             )
         except LogUnavailable:
             # It may have been durable all the same: these are not to be counted twice.
@@ -259,6 +261,7 @@ class Predictions:
 
 
 _FIND = sa.select(predictions.c.id, predictions.c.due_at, predictions.c.body)
+# PostgreSQL's form of it, which SQLite understands too.
 _INSERT = insert(predictions)
 _INSERT = _INSERT.on_conflict_do_update(
     index_elements=[predictions.c.model_id, predictions.c.id],
@@ -299,7 +302,8 @@ def _insert(
         connection.execute(_INSERT, [{**row, "before": before} for row in rows])
         made = Counter(r["model_id"] for r in rows if (r["model_id"], r["id"]) not in there)
         if made:
-            connection.execute(_COUNT, [{"model": model, "made": n} for model, n in made.items()])
+            counts = [{"model": model, "made": n} for model, n in sorted(made.items())]
+            connection.execute(_COUNT, counts)
     _count_labels(connection, {}, dangling)
 
 

@@ -53,7 +53,7 @@ def write_log(service: Headrace, count: int) -> None:
         service.create(MODEL)
     finally:
         service.stop()
-    database = Database(Settings(database_url=f"sqlite:///{service.database}"))
+    database = Database(Settings(database_url=service.url))
     try:
         examples = enumerate(rows(count))
         for begin in range(0, count, CHUNK):

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.client import Client
 from app.main import create_app
 from app.settings import Settings
+from tests import databases
 from tests.process import LINEAR, Headrace, headrace
 
 FULL = os.environ.get("HEADRACE_TEST_FULL") == "1"
@@ -20,6 +21,13 @@ FULL = os.environ.get("HEADRACE_TEST_FULL") == "1"
 
 names = (f"m{n}" for n in count())
 """Names of models, each another."""
+
+
+@pytest.fixture(params=databases.KINDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Databases are of this kind: whoever uses it runs over each."""
+    with databases.of(request.param):
+        yield request.param
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def full() -> bool:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with a database file of the test's own."""
-    return Settings(database_url=f"sqlite:///{tmp_path}/headrace.db", jobs="inside")
+    return Settings(database_url=databases.blank(tmp_path), jobs="inside")
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any, ParamSpec
 
 from app.applier import Replica
 from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest
-from app.database import Database, now_us
+from app.database import now_us
 from app.entries import Created
 from app.live import LiveModel
 from app.log import Row
@@ -20,6 +19,7 @@ from app.runtime import Runtime
 from app.serving import Serving
 from app.settings import Settings
 from learners.scoring import Answer
+from tests.databases import blank
 from tests.process import LINEAR
 
 P = ParamSpec("P")
@@ -68,20 +68,9 @@ async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
             await asyncio.sleep(0.002)
 
 
-@functools.cache
-def blank() -> bytes:
-    """A database of this release's schema, made once: migrating takes longer than most tests."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "blank.db"
-        Database(Settings(database_url=f"sqlite:///{file}")).close()
-        return file.read_bytes()
-
-
 def settings_in(folder: Path, **more: Any) -> Settings:
-    """Settings with a blank database in a folder."""
-    (folder / "headrace.db").write_bytes(blank())
-    settings = {"database_url": f"sqlite:///{folder}/headrace.db", "jobs": "inside", **more}
-    return Settings(**settings)
+    """Settings with a blank database, in a folder if it is a file."""
+    return Settings(**{"database_url": blank(folder), "jobs": "inside", **more})
 
 
 async def crash(runtime: Runtime) -> None:

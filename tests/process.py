@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.databases import fresh
+
 START_SECONDS = 120.0
 LINEAR = ["preprocessing.StandardScaler", "linear_model.LogisticRegression"]
 
@@ -59,11 +61,12 @@ class Headrace:
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.database = folder / "headrace.db"
+        self.url = fresh(folder)
         self.port = free_port()
         self.log = folder / "serve.log"
         self.environment = {
             **{k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"},
-            "HEADRACE_DATABASE_URL": f"sqlite:///{self.database}",
+            "HEADRACE_DATABASE_URL": self.url,
             **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -171,7 +171,7 @@ def check_log_and_answers(service: Headrace) -> None:
 
 def log_rows(service: Headrace) -> Iterator[log.Row]:
     """The log behind the model's creation, read from the file."""
-    database = Database(Settings(database_url=f"sqlite:///{service.database}"))
+    database = Database(Settings(database_url=service.url))
     try:
         after = 1
         while True:

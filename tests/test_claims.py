@@ -24,6 +24,8 @@ from tests.inside import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 BAYES = "naive_bayes.GaussianNB"
 
 

@@ -25,7 +25,7 @@ from tests.conftest import FULL
 from tests.process import LINEAR, Connection, Headrace
 
 KILLS = 50 if FULL else 5
-pytestmark = pytest.mark.timeout(3_600 if FULL else 600)
+pytestmark = [pytest.mark.timeout(3_600 if FULL else 600), pytest.mark.usefixtures("backend")]
 WRITERS = 16
 SEED = 20_261_123
 MODELS = {"linear": LINEAR, "tree": ["tree.HoeffdingTreeClassifier"]}
@@ -116,7 +116,7 @@ class Truth:
     """What the logs say, read from the file."""
 
     def __init__(self, service: Headrace) -> None:
-        self.settings = Settings(database_url=f"sqlite:///{service.database}")
+        self.settings = Settings(database_url=service.url)
         self.rows: dict[str, list[log.Row]] = {model: [] for model in MODELS}
 
     def read(self) -> None:

@@ -6,7 +6,6 @@ id, the service becomes ready again by itself, and a restart shows the same stat
 """
 
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,10 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from app.database import Database
 from app.errors import StartRefused
 from app.main import create_app
 from app.settings import Settings
+from tests import databases
 from tests.conftest import FULL
 from tests.faults.driver import KINDS, Fault, Kind, injected
 from tests.process import LINEAR
@@ -109,14 +108,6 @@ def numbers(chance: random.Random) -> dict[str, float]:
     return {"x": chance.gauss(0, 1), "z": chance.gauss(5, 2)}
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its schema and nothing else; making one is another test's matter."""
-    path = tmp_path_factory.mktemp("prepared") / "headrace.db"
-    Database(Settings(database_url=f"sqlite:///{path}")).close()
-    return path
-
-
 @contextmanager
 def started(settings: Settings) -> Iterator[TestClient]:
     """The application; a fault may refuse its first start with a clear word, not its second."""
@@ -173,14 +164,12 @@ def noted(script: Script) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whichever_call_of_the_database_fails_nothing_is_lost_or_doubled(
-    kind: Kind, prepared: Path, tmp_path: Path
+    kind: Kind, backend: str, tmp_path: Path
 ) -> None:
     n = 1 + KINDS.index(kind) % STRIDE
     while True:
-        path = tmp_path / f"{n}.db"
-        shutil.copy(prepared, path)
         settings = Settings(
-            database_url=f"sqlite:///{path}",
+            database_url=databases.blank(tmp_path, str(n)),
             tail_poll_seconds=0.05,
             predictions_write_ms=5,
             jobs="inside",

@@ -21,9 +21,12 @@ from app.main import create_app
 from app.runs import LEASE, Run, Runs
 from app.runtime import Runtime
 from app.settings import Settings
+from tests import databases
 from tests.conftest import problem
 from tests.inside import create, in_loop, opened, settings_in
 from tests.long_jobs import MORE
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SECONDS_MAX = 60.0
 
@@ -54,9 +57,9 @@ class Desk:
 @asynccontextmanager
 async def working(folder: Path, *more: Job, **settings: Any) -> AsyncIterator[Desk]:
     """Jobs that run, those of the tests among them."""
-    if not (folder / "headrace.db").exists():
+    if not databases.is_made(folder):
         settings_in(folder)
-    url = f"sqlite:///{folder}/headrace.db"
+    url = databases.at(folder)
     async with opened(Settings(database_url=url, **settings)) as runtime:
         jobs = Jobs(runtime, (*SCHEDULE, *MORE, *more))
         jobs.open()
@@ -216,7 +219,7 @@ async def test_a_restart_does_not_put_off_what_is_due(tmp_path: Path) -> None:
             await asyncio.sleep(0.3)
             assert tally.turns == 1, "it is not due again so soon"
     now = desk.runtime.clock()
-    async with opened(Settings(database_url=f"sqlite:///{tmp_path}/headrace.db")) as runtime:
+    async with opened(Settings(database_url=databases.at(tmp_path))) as runtime:
         await runtime.database.write(lambda c: runs.change(c, "tally", ran_at=now - 61_000_000))
     async with working(tmp_path, job):
         await asyncio.sleep(0.3)

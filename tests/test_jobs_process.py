@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 TAKEN_OVER_SECONDS = 15.0
 KILLS = 20 if FULL else 2
 SEED = 4
-pytestmark = pytest.mark.timeout(1_800 if FULL else 300)
+pytestmark = [pytest.mark.timeout(1_800 if FULL else 300), pytest.mark.usefixtures("backend")]
 
 
 class Worker:
@@ -268,7 +268,7 @@ def asked(trial: Trial, job: str, **wanted: Any) -> int:
     """Ask for a job that only tests have: no call knows it, so it is asked for in the database."""
 
     async def ask() -> int:
-        database = Database(Settings(database_url=f"sqlite:///{trial.service.database}"))
+        database = Database(Settings(database_url=trial.service.url))
         try:
             return await Runs(database, now_us).ask(job, None, **wanted)
         finally:

@@ -18,6 +18,8 @@ from tests.labelling import (
     flags,
 )
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 # In time, and first.
 
 

@@ -27,6 +27,8 @@ from tests.labelling import (
 from tests.process import Headrace, headrace
 from tests.test_live import FRAGILE, created, live_of
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 # Early.
 
 

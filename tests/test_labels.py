@@ -9,6 +9,8 @@ from app.entries import Label, Task
 from app.errors import InvalidLabel
 from app.labels import INTEGER_MAX, STRING_MAX, check_label, text_of
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 TAKEN: dict[Task, list[tuple[Any, Label | None]]] = {
     "binary": [(True, True), (False, False), (1, True), (0, False)],
     "multiclass": [

@@ -13,11 +13,14 @@ from app.leases import LEASE_SECONDS, Lease, LeaseLost, held
 from app.tables import schedule
 from tests.inside import Clock, in_loop, settings_in
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.fixture
 def databases(tmp_path: Path) -> Iterator[list[Database]]:
     """The same file, opened as five processes would."""
-    opened = [Database(settings_in(tmp_path)) for _ in range(5)]
+    settings = settings_in(tmp_path)
+    opened = [Database(settings) for _ in range(5)]
     yield opened
     for database in opened:
         database.close()

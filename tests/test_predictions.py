@@ -19,6 +19,8 @@ from app.tables import models, predictions
 from tests.faults.driver import Fault, injected
 from tests.inside import Clock, crash, create, in_loop, label, log_of, opened, predict, teach, until
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 MODEL = 7
 KEEP_SECONDS = 100
 AT_ONCE = LabelRules(wait_seconds=0.001, early_seconds=0)

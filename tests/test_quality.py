@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from app import runs, versions
@@ -19,10 +20,13 @@ from app.runs import Runs
 from app.runtime import Runtime
 from app.settings import Settings
 from app.snapshots import snapshot
+from app.tables import version_states
 from app.turns import Act, Turns
 from app.validation import candidate_of, compare, references
 from app.versions import Version
 from tests.inside import create, in_loop, opened, settings_in, teach, until
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 BY_COUNT = VersionRules(SnapshotRules(None, 1_000))
 
@@ -197,7 +201,7 @@ async def test_a_version_that_does_not_load_or_takes_too_much_is_invalid(tmp_pat
         assert version.status == "invalid" and version.checks is not None
         assert [check.name for check in version.checks if not check.passed] == ["memory"]
         await runtime.database.write(
-            lambda c: c.exec_driver_sql("UPDATE version_states SET state = x'00'")
+            lambda c: c.execute(sa.update(version_states).values(state=b"0"))
         )
         run = await asked.ended(await asked.ask("validate", replica.id, number=1), 30)
         [version] = await known(runtime, replica)

@@ -22,6 +22,8 @@ from app.settings import Settings
 from app.tables import entries, predictions
 from tests.inside import create, in_loop, label, log_of, opened, predict, teach, until, wanted
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 async def rows_of(database: Database, model_id: int) -> tuple[int, int]:
     """How many entries and predictions of a model stand in the tables."""

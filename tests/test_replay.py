@@ -26,6 +26,8 @@ from app.settings import Settings
 from tests.conftest import FULL
 from tests.inside import answers, create, label, log_of, opened, predict, settings_in, teach
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SCALED = "preprocessing.StandardScaler"
 CITIES = ["oslo", "rome", "lima"]
 NUMBERS: list[Any] = [

@@ -14,6 +14,8 @@ from app.leases import LEASE_SECONDS, Lease, LeaseLost
 from app.runs import LEASE, TRIES, Ledger, Runs
 from tests.inside import Clock, in_loop, settings_in
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
@@ -230,6 +232,7 @@ async def test_the_schedule_keeps_what_was_changed_and_when_a_job_ran(database: 
     assert await database.read(runs.changes) == {"sweep": (9, True, 5)}
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @in_loop
 async def test_the_newest_runs_are_found_without_reading_the_others(database: Database) -> None:
     unfinished = "SELECT id FROM runs WHERE state IN ('asked', 'running') ORDER BY id"

@@ -13,6 +13,8 @@ from app.serving import Serving
 from app.settings import Settings
 from tests.inside import create, in_loop, label, log_of, opened, predict, teach
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 TREE = "tree.HoeffdingTreeClassifier"
 BAYES = "naive_bayes.GaussianNB"
 

@@ -25,6 +25,8 @@ from tests.inside import settings_in as settings_of
 from tests.process import LINEAR
 from tests.teaching import PROBES, stream, teach_some
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 VALIDATED = VersionRules(serve="validated")
 FOREST = {"forest.ARFClassifier": {"n_models": 3, "grace_period": 10}}
 

@@ -13,6 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app import versions
 from app.database import Database
 from app.settings import Settings
@@ -20,6 +22,8 @@ from tests.conftest import FULL
 from tests.inside import answers
 from tests.process import Connection, Headrace, headrace
 from tests.test_jobs_process import is_running
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 KILLS = 100 if FULL else 6
 PROBES = [{"a": a, "b": b} for a in range(-2, 3) for b in range(-2, 3)]
@@ -135,7 +139,7 @@ def ask(service: Headrace, x: dict[str, Any]) -> Any:
 
 def check_versions(service: Headrace) -> None:
     """Every version that keeps its state loads, and a replay without them says the same."""
-    database = Database(Settings(database_url=f"sqlite:///{service.database}"))
+    database = Database(Settings(database_url=service.url))
     try:
         with database.snapshot() as connection:
             known = versions.page(connection, 1)

@@ -18,12 +18,15 @@ from app.retention import DAY_US, Kept, surplus
 from app.runtime import Runtime
 from app.settings import Settings
 from app.snapshots import is_due, snapshot
-from app.tables import version_states
+from app.tables import entries, version_states
 from app.tables import versions as table
 from app.versions import Newest, Version
+from tests import databases
 from tests.inside import Clock, answers, create, in_loop, opened, replayed, settings_in
 from tests.process import LINEAR
 from tests.teaching import PROBES, teach_some
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 LEARNERS: dict[str, tuple[str, Any]] = {
     "linear": ("binary", LINEAR),
@@ -84,8 +87,8 @@ def test_a_restart_goes_on_from_the_newest_version(tmp_path: Path, name: str) ->
             then = answers(live, PROBES), live.learner and live.learner.scores.figures()
             counts = vars(live.monitor)
             # The log before the version is out of reach: only the version can have told.
-            where = "DELETE FROM entries WHERE offset > 1 AND offset <= 101"
-            await change(runtime, sa.text(where))
+            mine = entries.c.offset.between(2, 101)
+            await change(runtime, sa.delete(entries).where(mine))
         async with opened(chosen) as runtime:
             live = runtime.replica("m").model
             assert (answers(live, PROBES), live.learner and live.learner.scores.figures()) == then
@@ -133,7 +136,7 @@ async def test_a_damaged_state_is_refused_and_an_older_version_serves(
         )
         with pytest.raises(UnloadableVersion, match=r"Version 2 .*damaged.* Take another"):
             await load(runtime, version)
-        await change(runtime, sa.text("DELETE FROM entries WHERE offset BETWEEN 2 AND 41"))
+        await change(runtime, sa.delete(entries).where(entries.c.offset.between(2, 41)))
     with caplog.at_level(logging.WARNING):
         async with opened(chosen) as runtime:
             assert answers(runtime.replica("m").model, PROBES) == then
@@ -171,7 +174,7 @@ async def test_what_was_signed_elsewhere_or_changed_is_refused(tmp_path: Path) -
 
 def settings_in_place(folder: Path, secret: str) -> Settings:
     """Settings of the database that is in a folder, with another secret."""
-    return Settings(database_url=f"sqlite:///{folder}/headrace.db", secret=secret)
+    return Settings(database_url=databases.at(folder), secret=secret)
 
 
 @in_loop

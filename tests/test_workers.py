@@ -3,8 +3,12 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from app.workers import ALIVE_SECONDS
 from tests.process import Headrace, headrace
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def beside(service: Headrace) -> Headrace:

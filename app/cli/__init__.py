@@ -20,7 +20,7 @@ from app.cli.versions import freeze, rollback, swap, unfreeze, versions
 def _versions(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
-    from app.database import sqlite_version
+    from app.backends import sqlite_version
 
     click.echo(f"headrace {__version__}")
     click.echo(f"  Python {sys.version.split()[0]}")

@@ -22,6 +22,9 @@ def upgrade() -> None:
     )
     op.drop_index("predictions_by_at", "predictions")
     op.rename_table("predictions", "predictions_0001")
+    if op.get_bind().dialect.name == "postgresql":
+        # Its name would be taken when the new table wants it.
+        op.execute("ALTER INDEX predictions_pkey RENAME TO predictions_0001_pkey")
     op.create_table(
         "predictions",
         sa.Column("model_id", sa.Integer, primary_key=True, autoincrement=False),
