@@ -202,7 +202,7 @@ class Applier:
             if was_idle and replica.inbox:
                 self._busy.append(replica)
             self.deliver(())
-            if not rows:
+            if log.is_end(rows, READ_CHUNK):
                 return
             await asyncio.sleep(0)
 

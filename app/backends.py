@@ -137,6 +137,7 @@ class PostgreSQL(Backend):
         import psycopg
 
         self.error = psycopg.Error
+        self._driver = psycopg
         super().__init__(url.set(drivername="postgresql+psycopg"), busy_ms)
 
     def engine(self) -> Engine:
@@ -162,6 +163,11 @@ class PostgreSQL(Backend):
             "keepalives_count": 2,
             "tcp_user_timeout": 1_000 * CONNECT_SECONDS,
         }
+
+    def connect(self) -> Any:
+        """A connection of its own, in autocommit: psycopg's, and no engine's."""
+        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return self._driver.connect(address, autocommit=True, **self.connect_args())
 
     @contextmanager
     def writing(self, connection: Connection, alone: bool) -> Iterator[None]:

@@ -277,6 +277,11 @@ def read(connection: Connection, model_id: int, after: int, limit: int) -> list[
     return found
 
 
+def is_end(rows: Sequence[Row], limit: int) -> bool:
+    """Whether what was read of a log, at most `limit` entries, goes up to its end."""
+    return len(rows) < limit and sum(len(row.body) for row in rows) <= PAGE_BYTES_MAX
+
+
 def read_bodies(
     connection: Connection, model_id: int, after: int, limit: int
 ) -> Sequence[tuple[int, int, bytes]]:

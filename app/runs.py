@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from app.database import Database
 from app.errors import NoJobs, NotReady, Overloaded, UnknownRun
 from app.leases import Held, Lease, held
-from app.tables import runs, schedule
+from app.tables import named, runs, schedule
 
 LEASE = "jobs"
 """The lease that the process whose jobs run holds."""
@@ -101,7 +101,7 @@ class Runs:
 
     async def show(self, id: int) -> Run:
         """A run. Raises `UnknownRun`."""
-        query = _ALL.where(runs.c.id == _any(id))
+        query = _ALL.where(runs.c.id == named(id))
         row = await self._database.read(lambda c: c.execute(query).one_or_none())
         if row is None:
             raise UnknownRun(f"There is no run {id}. GET /v1/jobs lists the newest ones.")
@@ -120,7 +120,7 @@ class Runs:
         """The runs with ids under `before`, newest first, of this `job`, `model_id`, `state`."""
         query = _ALL.order_by(runs.c.id.desc()).limit(limit)
         if before is not None:
-            query = query.where(runs.c.id < _any(before))
+            query = query.where(runs.c.id < named(before))
         for name, value in where.items():
             if value is not None:
                 query = query.where(runs.c[name] == value)
@@ -130,7 +130,7 @@ class Runs:
         """Have a run end as soon as it can; one that has ended stays as it is."""
 
         def work(connection: Connection) -> None:
-            mine = runs.c.id == _any(id)
+            mine = runs.c.id == named(id)
             waiting = (mine, runs.c.state == "asked")
             ended = {"state": "cancelled", "ended_at": self._clock(), "cancelled": True}
             connection.execute(sa.update(runs).where(*waiting).values(ended))
@@ -280,11 +280,6 @@ def change(connection: Connection, job: str, **values: Any) -> None:
 _ALL = sa.select(*(runs.c[name] for name in Run._fields))
 _ASKED = {"state": "asked", "started_at": None, "progress": None}
 _CHANGES = (schedule.c.job, schedule.c.every_seconds, schedule.c.paused, schedule.c.ran_at)
-
-
-def _any(id: int) -> Any:
-    """An id that anybody may have named, also one that no column holds."""
-    return sa.cast(id, sa.BigInteger)
 
 
 def _insert(

@@ -2,13 +2,14 @@
 
 settings ─▶ database ─▶ registry, log, predictions ─▶ applier (replicas)
                                                           ▲
-                                     tail: models and entries of other processes
+                                     tail: models and entries of other processes, by hints
+                                           at once, and by a slow poll for sure
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from secrets import randbelow
 from typing import Any
@@ -21,9 +22,10 @@ from app.applier import Applier, Replica
 from app.calls import RESERVED
 from app.database import Database, now_us
 from app.errors import InvalidSpec, LogUnavailable, NotReady, Problem, UnknownModel, WrongHashSeed
+from app.hints import ANY, hints_of
 from app.labels import check_rules
 from app.live import LiveModel
-from app.log import Draft, Log
+from app.log import Draft, Log, Row
 from app.predictions import Predictions
 from app.registry import Registry
 from app.settings import Settings
@@ -53,8 +55,11 @@ class Runtime:
         self.predictions = Predictions(self.database, settings, clock)
         self.applier = Applier(self.database, self._record_unlearnable)
         self.workers = Workers(self.database, clock)
+        self.hints = hints_of(self.database.backend)
         self._by_name: dict[str, Replica] = {}
-        self._tail: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._hinted: set[int] = set()
+        self._heard = asyncio.Event()
         self._tailed = False
         self._rehearsing = asyncio.Semaphore(1)
         self._creating = asyncio.Lock()
@@ -62,20 +67,23 @@ class Runtime:
 
     async def open(self) -> None:
         """Start serving: models become ready one by one, in the order of their creation."""
-        self.log.open(self.applier.deliver)
+        self.log.open(self._deliver)
         self.predictions.open()
-        self._tail = asyncio.create_task(self._tail_forever(), name="tail")
+        self.hints.open(self._hear)
+        for work in (self._tail_forever(), self._heed_hints()):
+            self._tasks.append(asyncio.create_task(work))
 
     async def close(self) -> None:
         """Make durable what was taken in, then let go of everything."""
-        if self._tail is not None:
-            self._tail.cancel()
-            await asyncio.gather(self._tail, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(LogUnavailable):
             await self.workers.leave()
         await self.log.close()
         await self.predictions.close()
         await self.applier.close()
+        self.hints.close()
         self.database.close()
 
     def replica(self, name: str) -> Replica:
@@ -106,6 +114,7 @@ class Runtime:
             replica = Replica(registered)
             self.applier.open_model(replica, live)
             self._by_name[created.name] = replica
+        self.hints.tell([registered.id])
         logger.info("created model %r", created.name)
         return replica
 
@@ -113,6 +122,7 @@ class Runtime:
         """Delete a model; what it leaves in the tables is removed beside the requests."""
         await self.registry.delete(name)
         self._forget(name)
+        self.hints.tell([ANY])
         self.applier.spawn(self._sweep())
 
     def is_restored(self) -> bool:
@@ -129,6 +139,33 @@ class Runtime:
             replica.state = "deleted"
             replica.answer_waiters(UnknownModel(f"The model {name!r} was deleted meanwhile."))
             logger.info("deleted model %r", name)
+
+    def _deliver(self, rows: Sequence[Row]) -> None:
+        """Apply what was committed here, and let the others know."""
+        self.applier.deliver(rows)
+        self.hints.tell(dict.fromkeys(row.model_id for row in rows))
+
+    def _hear(self, model_id: int) -> None:
+        self._hinted.add(model_id)
+        self._heard.set()
+
+    async def _heed_hints(self) -> None:
+        """Read at once what others say that they committed."""
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            hinted, self._hinted = self._hinted, set()
+            try:
+                known = [self.applier.replicas.get(model_id) for model_id in hinted]
+                if None in known:
+                    await self.follow()
+                for replica in known:
+                    if replica is not None:
+                        await self.applier.catch_up(replica)
+            except LogUnavailable:
+                pass
+            except Exception:
+                logger.exception("heeding a hint failed, which is a bug")
 
     async def _tail_forever(self) -> None:
         """Follow what other processes did; and try again to write, while nothing can be."""

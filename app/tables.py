@@ -18,6 +18,8 @@
 Instants are integers: microseconds since 1970, UTC.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -30,6 +32,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    cast,
 )
 
 metadata = MetaData()
@@ -173,3 +176,8 @@ runs = Table(
     Index("runs_by_state", "state", "id"),
     sqlite_autoincrement=True,
 )
+
+
+def named(number: int) -> Any:
+    """A number that anybody may have named, to be compared also where no column holds it."""
+    return cast(number, BigInteger)

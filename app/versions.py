@@ -33,7 +33,7 @@ from app.errors import UnknownVersion, UnloadableVersion
 from app.live import LiveModel, keep, revive
 from app.pace import hurry
 from app.retention import DAY_US, Kept, surplus
-from app.tables import version_states, versions
+from app.tables import named, version_states, versions
 from learners.states import StateRefused, lean
 
 logger = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ def newest_loadable(
 
 def get(connection: Connection, model_id: int, number: int) -> Version:
     """A version by its number. Raises `UnknownVersion`."""
-    row = connection.execute(_of(model_id).where(versions.c.number == _any(number))).one_or_none()
+    row = connection.execute(_of(model_id).where(versions.c.number == named(number))).one_or_none()
     if row is None:
         raise UnknownVersion(
             f"There is no version {number} of this model. GET /v1/models/…/versions lists them."
@@ -290,7 +290,7 @@ def page(
     """The versions with numbers under `before`, newest first."""
     query = _of(model_id).order_by(versions.c.number.desc()).limit(limit)
     if before is not None:
-        query = query.where(versions.c.number < _any(before))
+        query = query.where(versions.c.number < named(before))
     return [_version(row) for row in connection.execute(query).all()]
 
 
@@ -376,11 +376,6 @@ def _golden(live: LiveModel, features: Features) -> Golden:
     answer = live.own_answer(features)
     pairs = None if answer.probabilities is None else list(answer.probabilities.items())
     return Golden(features, answer.prediction, pairs, answer.score)
-
-
-def _any(number: int) -> Any:
-    """A number that anybody may have named, also one that no column holds."""
-    return sa.cast(number, sa.BigInteger)
 
 
 def _of(model_id: int) -> sa.Select[Any]:

