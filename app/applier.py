@@ -55,6 +55,8 @@ class Replica:
         self.state: State = "restoring"
         self.live: LiveModel | None = None
         self.inbox: deque[Row] = deque()
+        self.head = registered.head
+        """How far its log reaches, as far as this process knows."""
         self.safe_point: SafePoint | None = None
         self.ahead: dict[Turn, Prepared] = {}
         """Learners of entries that are about to be appended."""
@@ -97,8 +99,14 @@ class Replica:
             )
         return learner
 
+    @property
+    def lag(self) -> int:
+        """How many entries this process knows of and has not applied."""
+        return max(0, self.head - self.live.offset_applied) if self.live is not None else self.head
+
     def is_behind(self, head: int) -> bool:
         """Whether the log reaches further than what was applied or delivered."""
+        self.head = max(self.head, head)
         return self.live is not None and not self.inbox and self.live.offset_applied < head
 
     async def applied(self, offset: int, seconds_max: float | None) -> None:
@@ -106,8 +114,25 @@ class Replica:
 
         None waits as long as it takes.
         """
+        if not await self._reaches(offset, seconds_max):
+            raise NotReady(
+                f"The feedback is durable at offset {offset:,}, and the model {self.name!r} has "
+                "not learned it yet. Send it again with the same id to know when it has."
+            )
+
+    async def reached(self, offset: int, seconds_max: float) -> None:
+        """Wait until this process has applied what another may have appended. `NotReady`."""
+        if not await self._reaches(offset, seconds_max):
+            raise NotReady(
+                f"This process knows the model {self.name!r} up to offset "
+                f"{self.model.offset_applied:,}, and min_offset is {offset:,}. Ask again after the "
+                "time that Retry-After says; if it never gets there, no such entry was appended."
+            )
+
+    async def _reaches(self, offset: int, seconds_max: float | None) -> bool:
+        """Whether the entry at `offset` is applied, or is in time."""
         if self.model.offset_applied >= offset:
-            return
+            return True
         self._waited += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiters, (offset, self._waited, future))
@@ -115,10 +140,8 @@ class Replica:
             async with asyncio.timeout(seconds_max):
                 await future
         except TimeoutError:
-            raise NotReady(
-                f"The feedback is durable at offset {offset:,}, and the model {self.name!r} has "
-                "not learned it yet. Send it again with the same id to know when it has."
-            ) from None
+            return False
+        return True
 
     def answer_waiters(self, error: HeadraceError | None = None) -> None:
         """Let go whoever waits for an offset that is applied; with an error, everybody."""
@@ -169,6 +192,7 @@ class Applier:
         for row in rows:
             replica = self.replicas.get(row.model_id)
             if replica is not None:
+                replica.head = max(replica.head, row.offset)
                 replica.inbox.append(row)
                 if len(replica.inbox) == 1:
                     self._busy.append(replica)
@@ -197,6 +221,7 @@ class Applier:
             rows = await self._database.read(lambda connection: log.read(connection, *query))  # noqa: B023
             # What came by delivery meanwhile stands in `rows` too, or comes after them.
             merged = {row.offset: row for row in (*rows, *replica.inbox)}
+            replica.head = max(replica.head, rows[-1].offset if rows else 0)
             was_idle = not replica.inbox
             replica.inbox = deque(merged[offset] for offset in sorted(merged) if offset > after)
             if was_idle and replica.inbox:
@@ -292,6 +317,8 @@ class Applier:
         if replica.inbox and not replica.holds:
             self._busy.append(replica)
             self.deliver(())
+        elif replica.lag and not replica.holds:
+            self.spawn(self.catch_up(replica))
 
     async def prepare_ahead(self, replica: Replica, entry: Turn) -> None:
         """Load what an entry will want, so that nothing waits for it when it is applied.

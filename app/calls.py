@@ -9,15 +9,19 @@ from app.errors import InvalidBody, Problem
 ID_MAX = 200
 """The longest id of a prediction or a feedback, in characters."""
 
+OFFSET_MAX = 2**63 - 1
+"""The largest offset that a log may reach."""
+
 RESERVED = "headrace:"
 """How the ids of our own entries begin; a caller's may not."""
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of predict."""
+    """The body of predict. `min_offset`: what the answer must know of the log, at least."""
 
     features: Any
     id: Any = None
+    min_offset: Any = None
 
 
 class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,4 +78,17 @@ def checked_id(id: Any, place: str) -> str | None:
         f"{place} must be a string of 1 to {ID_MAX} printable characters. Leave it out to have one "
         "made.",
         [Problem(place, f"is no string of 1 to {ID_MAX} printable characters")],
+    )
+
+
+def checked_offset(offset: Any) -> int:
+    """The offset that an answer must know, 0 if it need not know any. Raises `InvalidBody`."""
+    if offset is None:
+        return 0
+    if type(offset) is int and 0 <= offset <= OFFSET_MAX:
+        return offset
+    raise InvalidBody(
+        "min_offset must be an offset: the `offset` that feedback was answered. Leave it out to "
+        "be answered from what this process knows.",
+        [Problem("min_offset", "is no offset")],
     )

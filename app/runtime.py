@@ -145,6 +145,10 @@ class Runtime:
         self.applier.deliver(rows)
         self.hints.tell(dict.fromkeys(row.model_id for row in rows))
 
+    def look(self, replica: Replica) -> None:
+        """Read a model's log soon: somebody knows of an entry that was not applied here."""
+        self._hear(replica.id)
+
     def _hear(self, model_id: int) -> None:
         self._hinted.add(model_id)
         self._heard.set()

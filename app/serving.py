@@ -14,7 +14,15 @@ from uuid_utils import uuid7
 
 from app.admission import Admission
 from app.applier import Replica
-from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest, Warning_, checked_id
+from app.calls import (
+    Feedback,
+    FeedbackRequest,
+    Prediction,
+    PredictRequest,
+    Warning_,
+    checked_id,
+    checked_offset,
+)
 from app.entries import Served
 from app.errors import HeadraceError, LogUnavailable, NotReady, Unanswerable
 from app.joining import Joining, Patience, Taken
@@ -61,6 +69,7 @@ class Serving:
             remembered = self._predictions.recall(replica.id, id) or await self._find(replica, id)
             if remembered is not None:
                 return prediction_of(replica.name, id, remembered)
+        await self._reach(replica, checked_offset(request.min_offset))
         return self._predict(replica, id, request)
 
     async def predict_many(
@@ -87,6 +96,7 @@ class Serving:
                 if id is not None and record is not None:
                     answers.append(prediction_of(replica.name, id, record))
                 else:
+                    await self._reach(replica, checked_offset(request.min_offset))
                     answers.append(self._predict(replica, id, request))
             except HeadraceError as error:
                 answers.append(error)
@@ -142,6 +152,16 @@ class Serving:
         if not self._predictions.remember(replica.id, id, record, due):
             warnings.append(("not_remembered", WARNINGS["not_remembered"]))
         return prediction_of(replica.name, id, record)
+
+    def lag(self, model: str) -> int:
+        """How many entries of a model's log this process has not applied, as far as it knows."""
+        return self._runtime.replica(model).lag
+
+    async def _reach(self, replica: Replica, offset: int) -> None:
+        """Wait a little until this process has applied what is known of elsewhere. `NotReady`."""
+        if replica.model.offset_applied < offset:
+            self._runtime.look(replica)
+            await replica.reached(offset, self.settings.min_offset_seconds_max)
 
     async def _find(self, replica: Replica, id: str) -> Remembered | None:
         return (await self._find_many(replica, [id])).get(id)

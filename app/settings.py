@@ -70,6 +70,9 @@ class Settings(BaseSettings):
         gt=0,
         description="How long feedback waits to be durable, and then to be learned, in seconds.",
     )
+    min_offset_seconds_max: float = Field(
+        2.0, gt=0, le=60, description="How long predict waits to know its min_offset, in seconds."
+    )
     batch_items_max: int = Field(
         1_000, ge=1, description="Items of a batch that is sent as one JSON body."
     )

@@ -99,6 +99,11 @@ class Headrace:
         raise AssertionError(f"{path} was not answered in time:\n{self.log.read_text()}")
 
     @property
+    def url_http(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def pid(self) -> int:
         """The process's number."""
         assert self._process is not None

@@ -23,7 +23,8 @@ from app.client import (
     UnknownModel,
     UnknownPrediction,
 )
-from app.client.chunks import BYTES_MAX, LINE_BYTES_MAX, Batch, Chunk
+from app.client.calls import Seen
+from app.client.chunks import BYTES_MAX, LINE_BYTES_MAX, Chunk, predict
 from tests.process import LINEAR
 from tests.stranger import PREDICTED, Slow, Stranger, problem
 
@@ -85,7 +86,7 @@ def test_many_holds_no_more_than_a_chunk(caller: Client) -> None:
 
 
 def test_a_chunk_is_bounded_in_bytes() -> None:
-    batch = Batch("/", Prediction, 1_000)
+    batch = predict("m", 1_000, Seen(False))
     sizes = [len(chunk) for chunk in batch.chunks([{"text": "x" * (BYTES_MAX // 4)}] * 9)]
     assert sizes == [4, 4, 1]
 
@@ -170,7 +171,7 @@ def test_a_line_that_does_not_end_is_not_held() -> None:
 
 
 def test_a_long_line_is_read_in_linear_time() -> None:
-    chunk = Chunk(Batch("/", Prediction, 1))
+    chunk = Chunk(predict("m", 1, Seen(False)))
     chunk.add({"features": {}})
     chunk.body()
     begun = time.process_time()

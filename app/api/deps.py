@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Response
 
 from app.applier import Replica
 from app.runtime import Runtime
@@ -20,11 +20,20 @@ def get_runtime(request: Request) -> Runtime:
 RuntimeHere = Annotated[Runtime, Depends(get_runtime)]
 
 
+LAG = "x-headrace-lag"
+"""The header that says how many entries the process that answered has not applied."""
+
+
 def get_replica(
-    runtime: RuntimeHere, model: Annotated[str, Path(description="The model's name.")]
+    runtime: RuntimeHere,
+    model: Annotated[str, Path(description="The model's name.")],
+    response: Response,
 ) -> Replica:
     """This process's replica of the model that the path names. Raises `UnknownModel`."""
-    return runtime.replica(model)
+    replica = runtime.replica(model)
+    if replica.lag:
+        response.headers[LAG] = str(replica.lag)
+    return replica
 
 
 ModelHere = Annotated[Replica, Depends(get_replica)]

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api import schemas
 from app.api.bodies import decode, decode_item, decode_items, encode
 from app.api.bounds import answer, is_stream
+from app.api.deps import LAG
 from app.api.errors import internal
 from app.api.streams import Answers, Connection, Held, Line, shown, stream
 from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest
@@ -165,8 +166,10 @@ def _plain(call: Call) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = (await receive())["body"]
-            serving = scope["app"].state.serving
-            content = encode(await call(serving, scope["path_params"]["model"], body))
+            serving: Serving = scope["app"].state.serving
+            model = scope["path_params"]["model"]
+            content = encode(await call(serving, model, body))
+            lag = serving.lag(model)
         except HeadraceError as error:
             await answer(send, error)
         except Exception as error:
@@ -176,6 +179,8 @@ def _plain(call: Call) -> ASGIApp:
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(content)).encode()),
             ]
+            if lag:
+                headers.append((LAG.encode(), str(lag).encode()))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": content})
 

@@ -126,6 +126,9 @@ class PredictRequest(Schema):
     id: str | None = Field(
         None, min_length=1, max_length=200, description="Yours; one is made (UUIDv7) if left out."
     )
+    min_offset: int | None = Field(
+        None, ge=0, description="What the answer must know at least: an `offset` of feedback."
+    )
 
 
 class Warned(Schema):

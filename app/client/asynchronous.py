@@ -64,8 +64,10 @@ class AsyncClient(AsyncOperating):
         *,
         timeout: float = 60.0,
         retries: int = 8,
+        consistent: bool = False,
     ) -> None:
         self._addresses = Addresses(url)
+        self._seen = calls.Seen(consistent)
         self._policy = self._addresses.policy(retries)
         self._timeout = timeout
         self._http = httpx2.AsyncClient(timeout=timeouts(timeout))
@@ -98,6 +100,7 @@ class AsyncClient(AsyncOperating):
     ) -> Model:
         """Create a model, which answers from the next call on."""
         call = calls.create_model(name, task, learner, options)
+        self._seen.forget(name)
         try:
             return await self._call(call)
         except ModelExists:
@@ -132,7 +135,8 @@ class AsyncClient(AsyncOperating):
 
     async def predict(self, model: str, features: Features, id: str | None = None) -> Prediction:
         """Answer features by the model as of its last feedback."""
-        return await self._call(calls.predict(model, features, id))
+        call = calls.predict(model, features, id, self._seen.of(model))
+        return self._seen.note(model, await self._call(call))
 
     async def feedback(
         self,
@@ -145,7 +149,7 @@ class AsyncClient(AsyncOperating):
     ) -> Feedback:
         """Teach a model a label; it is durable and learned when this returns."""
         of = {"prediction_id": prediction_id, "features": features}
-        return await self._call(calls.feedback(model, label, of, id))
+        return self._seen.note(model, await self._call(calls.feedback(model, label, of, id)))
 
     async def predict_many(
         self,
@@ -156,7 +160,7 @@ class AsyncClient(AsyncOperating):
         chunk: int = ITEMS_MAX,
     ) -> AsyncGenerator[Prediction | HeadraceError, None]:
         """Predict for any number of items: one result for each, in order."""
-        batch = chunks.predict(model, chunk)
+        batch = chunks.predict(model, chunk, self._seen)
         with chunks.bar(items, progress) as done:
             async for result in self._many(batch.chunks_of_any(items), done):
                 yield result
@@ -170,7 +174,7 @@ class AsyncClient(AsyncOperating):
         chunk: int = ITEMS_MAX,
     ) -> AsyncGenerator[Feedback | HeadraceError, None]:
         """Teach any number of labels: one result for each, in order."""
-        batch = chunks.feedback(model, chunk)
+        batch = chunks.feedback(model, chunk, self._seen)
         with chunks.bar(items, progress) as done:
             async for result in self._many(batch.chunks_of_any(items), done):
                 yield result

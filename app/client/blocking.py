@@ -45,6 +45,9 @@ class Client(Operating):
         How often a call is tried again after a failure that may pass: a connection refused or cut,
         no answer in time, or the status 429, 502, 503 or 504. With several URLs, how many rounds
         through them.
+    consistent
+        Whether each prediction knows all feedback that this client was answered before, whichever
+        process it reaches.
 
     Examples
     --------
@@ -62,8 +65,10 @@ class Client(Operating):
         *,
         timeout: float = 60.0,
         retries: int = 8,
+        consistent: bool = False,
     ) -> None:
         self._addresses = Addresses(url)
+        self._seen = calls.Seen(consistent)
         self._policy = self._addresses.policy(retries)
         self._timeout = timeout
         self._http = httpx2.Client(timeout=timeouts(timeout))
@@ -137,6 +142,7 @@ class Client(Operating):
         ('ready', 1, {'Accuracy': None})
         """
         call = calls.create_model(name, task, learner, options)
+        self._seen.forget(name)
         try:
             return self._call(call)
         except ModelExists:
@@ -175,10 +181,6 @@ class Client(Operating):
         Examples
         --------
         >>> client.delete_model("phishing")
-        >>> client.model("phishing")
-        Traceback (most recent call last):
-            ...
-        app.errors.UnknownModel: There is no model named 'phishing'. GET /v1/models lists them.
         """
         call = calls.delete_model(name)
         try:
@@ -211,7 +213,8 @@ class Client(Operating):
         >>> asked.prediction, asked.probabilities
         (False, {'false': 0.5, 'true': 0.5})
         """
-        return self._call(calls.predict(model, features, id))
+        call = calls.predict(model, features, id, self._seen.of(model))
+        return self._seen.note(model, self._call(call))
 
     def feedback(
         self,
@@ -251,7 +254,7 @@ class Client(Operating):
         Feedback(id='label-1', offset=2, duplicate=False, warnings=None)
         """
         of = {"prediction_id": prediction_id, "features": features}
-        return self._call(calls.feedback(model, label, of, id))
+        return self._seen.note(model, self._call(calls.feedback(model, label, of, id)))
 
     def predict_many(
         self, model: str, items: Iterable[Item], *, progress: bool = False, chunk: int = ITEMS_MAX
@@ -284,7 +287,7 @@ class Client(Operating):
         >>> [type(result).__name__ for result in client.predict_many("phishing", pages)]
         ['Prediction', 'InvalidFeatures', 'Prediction']
         """
-        batch = chunks.predict(model, chunk)
+        batch = chunks.predict(model, chunk, self._seen)
         with chunks.bar(items, progress) as done:
             yield from self._many(batch.chunks(items), done)
 
@@ -303,7 +306,7 @@ class Client(Operating):
         >>> [result.offset for result in client.feedback_many("phishing", labels)]
         [2, 3, 4, 5, 6]
         """
-        batch = chunks.feedback(model, chunk)
+        batch = chunks.feedback(model, chunk, self._seen)
         with chunks.bar(items, progress) as done:
             yield from self._many(batch.chunks(items), done)
 
@@ -351,8 +354,7 @@ class Client(Operating):
 
         Examples
         --------
-        >>> known = client.learners()
-        >>> "linear_model.LogisticRegression" in {learner.name for learner in known.learners}
+        >>> "linear_model.LogisticRegression" in {each.name for each in client.learners().learners}
         True
         """
         return self._call(calls.learners())

@@ -127,9 +127,35 @@ def delete_model(name: str) -> Call[Empty]:
     return Call("DELETE", path_of(name), Empty)
 
 
-def predict(model: str, features: Features, id: str | None) -> Call[Prediction]:
-    """Ask for a prediction, under an id in any case."""
-    body = {"id": new_id() if id is None else id, "features": features}
+class Seen:
+    """The offsets that a client was answered: what a later answer is to know, if it is asked to."""
+
+    def __init__(self, consistent: bool) -> None:
+        self._offsets: dict[str, int] | None = {} if consistent else None
+
+    def note(self, model: str, answer: Result) -> Result:
+        """Note the offset of an answer."""
+        if self._offsets is not None:
+            offset = getattr(answer, "offset", 0)
+            self._offsets[model] = max(offset, self._offsets.get(model, 0))
+        return answer
+
+    def forget(self, model: str) -> None:
+        """A model of this name is made anew, or is gone."""
+        if self._offsets is not None:
+            self._offsets.pop(model, None)
+
+    def of(self, model: str) -> dict[str, int]:
+        """What to ask for."""
+        offset = self._offsets.get(model, 0) if self._offsets else 0
+        return {"min_offset": offset} if offset else {}
+
+
+def predict(
+    model: str, features: Features, id: str | None, known: Mapping[str, int]
+) -> Call[Prediction]:
+    """Ask for a prediction, under an id in any case. `known` is what it must know."""
+    body = {"id": new_id() if id is None else id, "features": features, **known}
     return Call("POST", path_of(model, "predict"), Prediction, body)
 
 

@@ -10,13 +10,14 @@ id from the start, so what was taken before the cut is taken once.
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from operator import length_hint
 from typing import Any, Generic, NamedTuple
 
 import msgspec
 
 from app.client.answers import Feedback, Prediction
-from app.client.calls import Answer, encode, new_id, path_of
+from app.client.calls import Answer, Seen, encode, new_id, path_of
 from app.client.failures import PASSING, UNREAD, ServiceUnreachable, Transient, problem, unreadable
 from app.errors import HeadraceError
 
@@ -50,8 +51,9 @@ class Chunk(Generic[Answer]):
 
     def add(self, item: Item) -> bool:
         """Take an item in, under its id or a new one; whether the chunk is full."""
-        named = item if item.get("id") is not None else {**item, "id": new_id()}
-        line = encode(named) + b"\n"
+        id = item.get("id")
+        sent = {**self._batch.known(), **item, "id": new_id() if id is None else id}
+        line = encode(sent) + b"\n"
         self._lines.append(line)
         self._outcomes.append(None)
         self._bytes += len(line)
@@ -117,20 +119,26 @@ class Chunk(Generic[Answer]):
 
     def _outcome(self, line: bytes) -> Answer | HeadraceError:
         try:
-            return msgspec.json.decode(line, type=self._batch.answer)
+            answer = msgspec.json.decode(line, type=self._batch.answer)
         except UNREAD as unread:
             try:
                 return problem(line)
             except UNREAD:
                 raise unreadable(unread) from unread
+        return self._batch.note(answer)
 
 
 class Batch(NamedTuple, Generic[Answer]):
-    """Any number of items for one path, each answered alike."""
+    """Any number of items for one path, each answered alike.
+
+    `known` is what each item is to know besides, `note` is called with each answer.
+    """
 
     path: str
     answer: type[Answer]
     items_max: int
+    known: Callable[[], Mapping[str, Any]]
+    note: Callable[[Answer], Answer]
 
     def chunks(self, items: Iterable[Item]) -> Iterator[Chunk[Answer]]:
         """The items in chunks; no more than one of them is held."""
@@ -159,14 +167,16 @@ class Batch(NamedTuple, Generic[Answer]):
             yield chunk
 
 
-def predict(model: str, items_max: int) -> Batch[Prediction]:
+def predict(model: str, items_max: int, seen: Seen) -> Batch[Prediction]:
     """Ask for any number of predictions."""
-    return Batch(path_of(model, "predict", "batch"), Prediction, items_max)
+    path, note = path_of(model, "predict", "batch"), partial(seen.note, model)
+    return Batch(path, Prediction, items_max, partial(seen.of, model), note)
 
 
-def feedback(model: str, items_max: int) -> Batch[Feedback]:
+def feedback(model: str, items_max: int, seen: Seen) -> Batch[Feedback]:
     """Send any number of labels."""
-    return Batch(path_of(model, "feedback", "batch"), Feedback, items_max)
+    path, note = path_of(model, "feedback", "batch"), partial(seen.note, model)
+    return Batch(path, Feedback, items_max, dict, note)
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""Read your writes anywhere: what one process was told, another knows before it answers."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.calls import PredictRequest
+from app.client import Client
+from app.errors import InvalidBody, NotReady
+from app.serving import Serving
+from tests.inside import create, in_loop, label, opened, predict, settings_in, teach, until
+from tests.process import Headrace, headrace
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+@in_loop
+async def test_a_prediction_knows_what_it_is_to_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, tail_poll_seconds=60)
+    async with opened(settings) as one, opened(settings) as other:
+        await create(one)
+        await until(lambda: [r.state for r in other.replicas()] == ["ready"], 10)
+        # No hint comes: asking for the offset is what makes the other look.
+        monkeypatch.setattr(one.hints, "tell", lambda _: None)
+        for n in range(5):
+            receipt = await teach(one, {"x": n}, n % 2 == 0)
+            assert other.replica("m").model.offset_applied < receipt.offset
+            request = PredictRequest({"x": n}, min_offset=receipt.offset)
+            answer = await Serving(other).predict("m", request)
+            assert answer.offset == receipt.offset
+            again = await Serving(one).predict("m", request)
+            assert (again.probabilities, again.offset) == (answer.probabilities, answer.offset)
+
+
+@in_loop
+async def test_what_never_comes_is_waited_for_a_little(tmp_path: Path) -> None:
+    async with opened(settings_in(tmp_path, min_offset_seconds_max=0.1)) as runtime:
+        await create(runtime)
+        serving, began = Serving(runtime), time.monotonic()
+        with pytest.raises(NotReady, match="up to offset 1, and min_offset is 99"):
+            await serving.predict("m", PredictRequest({"x": 1}, min_offset=99))
+        assert time.monotonic() - began < 5
+        for fine in (None, 0, 1):
+            await serving.predict("m", PredictRequest({"x": 1}, min_offset=fine))
+        answers = await serving.predict_many(
+            "m", [PredictRequest({"x": 1}, min_offset=offset) for offset in (1, 99, None)]
+        )
+        assert [type(answer).__name__ for answer in answers] == [
+            "Prediction",
+            "NotReady",
+            "Prediction",
+        ]
+
+
+@pytest.mark.parametrize("wrong", [-1, True, "1", 1.0, 2**63, [1]])
+@in_loop
+async def test_what_is_no_offset_is_refused(wrong: Any, tmp_path: Path) -> None:
+    async with opened(settings_in(tmp_path)) as runtime:
+        await create(runtime)
+        with pytest.raises(InvalidBody, match="min_offset"):
+            await Serving(runtime).predict("m", PredictRequest({"x": 1}, min_offset=wrong))
+
+
+@in_loop
+async def test_what_one_process_predicted_another_labels(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with opened(settings) as one, opened(settings) as other:
+        await create(one)
+        await until(lambda: [r.state for r in other.replicas()] == ["ready"], 10)
+        for n in range(20):
+            asked = await predict(one, {"x": n})
+            receipt = await label(other, asked.id, n % 2 == 0)
+            await one.replica("m").applied(receipt.offset, 5)
+        served = [r.replica("m").model.monitor.labelled for r in (one, other)]
+        assert served == [20, 20]
+
+
+def test_the_client_knows_what_it_was_told(tmp_path: Path) -> None:
+    with headrace(tmp_path) as one, headrace(tmp_path) as other:
+        one.create("m")
+        other.wait("/readyz")
+        with Client(one.url_http) as writer:
+            while not knows(other, "m"):
+                time.sleep(0.02)
+            # One client of both: it labels at one, and asks at the other.
+            with Client(other.url_http, consistent=True) as reader:
+                for n in range(50):
+                    receipt = writer.feedback("m", n % 2 == 0, features={"x": n})
+                    reader._seen.note("m", receipt)
+                    assert reader.predict("m", {"x": n}).offset >= receipt.offset
+                [answer] = reader.predict_many("m", [{"features": {"x": 1}}])
+                assert getattr(answer, "offset", 0) >= receipt.offset
+
+
+def knows(service: Headrace, model: str) -> bool:
+    """Whether a service serves a model."""
+    return service.get(f"/v1/models/{model}").status == 200
+
+
+@in_loop
+async def test_who_is_behind_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(tmp_path, tail_poll_seconds=60)
+    async with opened(settings) as one, opened(settings) as other:
+        await create(one)
+        await until(lambda: [r.state for r in other.replicas()] == ["ready"], 10)
+        replica = other.replica("m")
+        async with other.applier.holding(replica):
+            for n in range(3):
+                await teach(one, {"x": n}, True)
+            await asyncio.sleep(0.2)
+            await other.follow()
+            assert Serving(other).lag("m") == 3
+        await replica.applied(4, 5)
+        assert Serving(other).lag("m") == 0
