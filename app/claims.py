@@ -42,7 +42,15 @@ class Claims:
         item.fresh = fresh
         kind, body = entries.kind_of(entry), entries.encode(entry)
         return Draft(
-            replica.id, kind, item.id, item.prediction_id, self._runtime.clock(), body, follows
+            replica.id,
+            kind,
+            item.id,
+            item.prediction_id,
+            self._runtime.clock(),
+            body,
+            follows,
+            replica.model.offset_applied,
+            fixes=any(fresh),
         )
 
     async def known(

@@ -36,7 +36,7 @@ from app.errors import (
     UnknownModel,
     UnknownPrediction,
 )
-from app.log import Draft, Outcome, Receipt, Row
+from app.log import Draft, Outcome, Outdated, Receipt, Row
 from app.rules import Item, due_at, late, second
 from app.runtime import Runtime
 
@@ -125,6 +125,9 @@ class Joining:
                 outcomes = [error] * len(taken.appended)
             for item, outcome in zip(taken.appended, outcomes, strict=True):
                 item.answer = outcome
+        for item in taken.appended:
+            if isinstance(item.answer, Outdated):
+                await self._anew(replica, item)
         await self._join_early(taken)
         await self._decide(taken)
         return [self._answer(replica, item) for item in items]
@@ -181,9 +184,12 @@ class Joining:
         except BaseException:
             self._claims.settle(drafted)
             raise
-        for outcome in await self._claims.known(drafted, future):
+        outcomes = await self._claims.known(drafted, future)
+        for (replica, item), outcome in zip(drafted, outcomes, strict=True):
             if isinstance(outcome, LogUnavailable):
                 raise outcome
+            if isinstance(outcome, Outdated):
+                waiting.add((replica.id, item.prediction_id or ""))
         return unlabelled, waiting
 
     def _item(self, replica: Replica, request: FeedbackRequest | HeadraceError) -> Item:
@@ -226,6 +232,21 @@ class Joining:
         """The first label of a prediction that is in time, or an example of its own."""
         example = Example(item.features, item.label, item.served, early=item.early)
         return self._claims.draft(replica, item, example)
+
+    async def _anew(self, replica: Replica, item: Item) -> None:
+        """Check an item again, and append it, once what others appended before it is known."""
+        for _ in range(TRIES):
+            try:
+                await self._runtime.applier.catch_up(replica)
+                future = await self._log.enqueue([self._first(replica, item)])
+                [item.answer] = await self._claims.known([(replica, item)], future)
+            except HeadraceError as error:
+                item.answer = error
+            finally:
+                self._claims.settle([(replica, item)])
+            if not isinstance(item.answer, Outdated):
+                return
+        item.answer = _crowded(f"the model {replica.name!r}")
 
     def _default(self, replica: Replica, item: Item) -> Draft:
         example = Example(item.features, item.label, item.served, origin="default")
@@ -295,11 +316,11 @@ class Joining:
                 [outcome] = await self._claims.known([(replica, item)], future)
                 if isinstance(outcome, Receipt):
                     return outcome
-                if not isinstance(outcome, AlreadyLabelled):
+                if isinstance(outcome, Outdated):
+                    await self._runtime.applier.catch_up(replica)
+                elif not isinstance(outcome, AlreadyLabelled):
                     raise outcome
-        raise Overloaded(
-            f"Too many labels of the prediction {prediction_id!r} come at once. Send it again."
-        )
+        raise _crowded(f"the prediction {prediction_id!r}")
 
     async def _late(self, replica: Replica, item: Item) -> Draft | None:
         """The first label of a prediction, if it is late: behind the default, if there is one."""
@@ -356,6 +377,10 @@ class Joining:
             detail = "The prediction has another label, which came first: it is kept."
             warnings.append(Warning_("first_kept", detail))
         return Feedback(item.id, receipt.offset, receipt.duplicate, warnings or None)
+
+
+def _crowded(of: str) -> Overloaded:
+    return Overloaded(f"Too many labels of {of} come at once. Send it again.")
 
 
 def unknown_prediction(model: str, id: str) -> UnknownPrediction:

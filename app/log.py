@@ -11,15 +11,14 @@ Offsets are taken from the model's own row inside the transaction that inserts, 
 and commit order is offset order, with any number of writers. `deliver` is called with what was
 committed, in order, before any waiting append is answered.
 
-When a transaction fails, its outcome may be unknown: nothing of it is acknowledged or delivered,
-and because the next offset is always read from the database, an entry that was durable after all
-shows as a gap before the next one; whoever applies entries reads what it misses from here.
+When a transaction fails, its outcome may be unknown: nothing of it is acknowledged or delivered. An
+entry that was durable after all shows as a gap before the next one, and is read from here.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -34,10 +33,8 @@ from app.tables import entries, models
 
 logger = logging.getLogger(__name__)
 
-
 PAGE_BYTES_MAX = 8_388_608
 """How many bytes of bodies are read at once."""
-
 
 FETCH = 64
 """How many rows a replay takes from the cursor at once."""
@@ -47,7 +44,8 @@ class Draft(NamedTuple):
     """An entry that has no offset yet. `at` is in microseconds.
 
     Of a prediction it is the first label, or it `follows` the one at that offset: if another has
-    come in between, it is not appended.
+    come in between, it is not appended. If it `fixes` what no other may contradict, it is appended
+    only behind what its process had `seen`, or appended itself.
     """
 
     model_id: int
@@ -57,6 +55,8 @@ class Draft(NamedTuple):
     at: int
     body: bytes
     follows: int = 0
+    seen: int = 0
+    fixes: bool = False
 
 
 class Row(NamedTuple):
@@ -76,6 +76,10 @@ class Receipt(NamedTuple):
 
     offset: int
     duplicate: bool
+
+
+class Outdated(HeadraceError):
+    """Others appended meanwhile what a draft may contradict: it is to be checked anew."""
 
 
 Outcome = Receipt | HeadraceError
@@ -111,6 +115,7 @@ class Log:
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
+        self._known: dict[int, int] = {}
 
     def open(self, deliver: Deliver) -> None:
         """Start the committer."""
@@ -183,9 +188,7 @@ class Log:
 
     async def read(self, model_id: int, after: int, limit: int) -> list[Row]:
         """The model's entries behind offset `after`, oldest first, at most `limit`."""
-        return await self._database.read(
-            lambda connection: read(connection, model_id, after, limit)
-        )
+        return await self._database.read(lambda c: read(c, model_id, after, limit))
 
     async def heads(self) -> dict[int, int]:
         """How far each model's log reaches."""
@@ -196,19 +199,11 @@ class Log:
             }
         )
 
-    async def find(self, model_id: int, id: str) -> Row | None:
-        """The entry with this id, if any."""
-        query = sa.select(*_COLUMNS).where(entries.c.model_id == model_id, entries.c.id == id)
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        return None if row is None else Row(*row)
-
     async def labels_of(self, model_id: int, prediction_id: str) -> list[Row]:
         """The entries that labelled this prediction, oldest first: its label, and corrections."""
         where = (entries.c.model_id == model_id, entries.c.prediction_id == prediction_id)
         query = sa.select(*_COLUMNS).where(*where).order_by(entries.c.offset)
-        return await self._database.read(
-            lambda connection: [Row(*row) for row in connection.execute(query)]
-        )
+        return await self._database.read(lambda c: [Row(*row) for row in c.execute(query)])
 
     async def labelled(self, keys: Iterable[tuple[int, str]]) -> set[tuple[int, str | None]]:
         """Which of these predictions, (model id, id), have a label."""
@@ -231,7 +226,7 @@ class Log:
             self._drained.set()
             drafts = [draft for draft, _ in batch]
             try:
-                work = partial(append, drafts=drafts)
+                work = partial(append, drafts=drafts, known=self._known)
                 rows, outcomes = await self._database.write(work, alone=False)
             except LogUnavailable as error:
                 outcomes = [LogUnavailable(error.message)] * size
@@ -241,9 +236,18 @@ class Log:
                     LogUnavailable("The log failed. Send it again, with the same id.")
                 ] * size
             else:
+                self._know(drafts, rows)
                 deliver(rows)
             for (_, waiting), outcome in zip(batch, outcomes, strict=True):
                 waiting.take(outcome)
+
+    def _know(self, drafts: Sequence[Draft], rows: Sequence[Row]) -> None:
+        """Note what was committed, where nothing of others came before it unseen."""
+        seen = _seen(drafts, self._known)
+        for row in rows:
+            if row.offset - 1 <= seen.get(row.model_id, 0):
+                seen[row.model_id] = max(row.offset, seen.get(row.model_id, 0))
+        self._known = seen
 
 
 _COLUMNS = tuple(entries.c[name] for name in Row._fields)
@@ -318,9 +322,13 @@ def unlearnable_bodies(connection: Connection, model_id: int) -> list[bytes]:
     return list(connection.execute(query).scalars())
 
 
-def append(connection: Connection, drafts: Sequence[Draft]) -> tuple[list[Row], list[Outcome]]:
+def append(
+    connection: Connection, drafts: Sequence[Draft], known: Mapping[int, int] | None = None
+) -> tuple[list[Row], list[Outcome]]:
     """Append drafts inside a transaction: the rows that are new, and each draft's outcome."""
     heads = _heads(connection, {draft.model_id for draft in drafts})
+    seen = _seen(drafts, known or {})
+    strange = {model_id for model_id, head in heads.items() if head > seen.get(model_id, 0)}
     ids = _existing(connection, entries.c.id, {(d.model_id, d.id) for d in drafts})
     labelled = _existing(
         connection,
@@ -339,13 +347,21 @@ def append(connection: Connection, drafts: Sequence[Draft]) -> tuple[list[Row], 
         elif key in ids:
             outcomes.append(Receipt(ids[key], duplicate=True))
         elif labelled.get(label, 0) != draft.follows:
-            outcomes.append(already_labelled(label[1], labelled.get(label, 0)))
+            outcomes.append(
+                AlreadyLabelled(
+                    f"The prediction {label[1]!r} has its label, at offset "
+                    f"{labelled.get(label, 0)}, from feedback with another id. A prediction is "
+                    "labelled once: keep the first, or predict again."
+                )
+            )
+        elif draft.fixes and draft.model_id in strange:
+            outcomes.append(Outdated("Other processes appended meanwhile. Send it again."))
         else:
             offset = heads[draft.model_id] = heads[draft.model_id] + 1
             ids[key] = offset
             if draft.prediction_id is not None:
                 labelled[label] = offset
-            rows.append(Row(draft.model_id, offset, *draft[1:-1]))
+            rows.append(Row(draft.model_id, offset, *draft[1:6]))
             outcomes.append(Receipt(offset, duplicate=False))
     if rows:
         insert_many(connection, entries, [row._asdict() for row in rows])
@@ -354,12 +370,12 @@ def append(connection: Connection, drafts: Sequence[Draft]) -> tuple[list[Row], 
     return rows, outcomes
 
 
-def already_labelled(prediction_id: str | None, offset: int) -> AlreadyLabelled:
-    """What a second label of a prediction is answered."""
-    return AlreadyLabelled(
-        f"The prediction {prediction_id!r} has its label, at offset {offset}, from feedback with "
-        "another id. A prediction is labelled once: keep the first, or predict again."
-    )
+def _seen(drafts: Sequence[Draft], known: Mapping[int, int]) -> dict[int, int]:
+    """Up to where these drafts' process had seen, or appended, all entries when it made them."""
+    seen = dict(known)
+    for draft in drafts:
+        seen[draft.model_id] = max(seen.get(draft.model_id, 0), draft.seen)
+    return seen
 
 
 def _heads(connection: Connection, model_ids: Iterable[int]) -> dict[int, int]:

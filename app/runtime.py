@@ -9,6 +9,7 @@ settings ─▶ database ─▶ registry, log, predictions ─▶ applier (repli
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from secrets import randbelow
@@ -33,6 +34,9 @@ from app.workers import Workers
 from learners import spec as specs
 
 logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.02
+"""For how long it is believed that there is no model of a name, since it was looked."""
 
 
 class Runtime:
@@ -64,6 +68,7 @@ class Runtime:
         self._rehearsing = asyncio.Semaphore(1)
         self._creating = asyncio.Lock()
         self._following = asyncio.Lock()
+        self._followed = float("-inf")
 
     async def open(self) -> None:
         """Start serving: models become ready one by one, in the order of their creation."""
@@ -94,6 +99,20 @@ class Runtime:
         if replica is None:
             raise UnknownModel(f"There is no model named {name!r}. GET /v1/models lists them.")
         return replica
+
+    async def find(self, name: str) -> Replica:
+        """The replica of a model that another process may have created a moment ago.
+
+        Raises `UnknownModel`, or `NotReady` before all are known.
+        """
+        try:
+            return self.replica(name)
+        except UnknownModel:
+            # Once for all who ask meanwhile: whoever asks for nothing costs no more than that.
+            if time.monotonic() - self._followed > LOOK_SECONDS:
+                with suppress(LogUnavailable):
+                    await self.follow()
+            return self.replica(name)
 
     def replicas(self) -> list[Replica]:
         """The replicas of all models, by name."""
@@ -190,6 +209,7 @@ class Runtime:
         # Two at once would restore the same model twice.
         async with self._following:
             await self._follow()
+            self._followed = time.monotonic()
 
     async def _follow(self) -> None:
         async with self._creating:

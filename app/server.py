@@ -10,8 +10,10 @@ import asyncio
 import gc
 import os
 import resource
+import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.errors import TITLES, render
 from app.api.streams import Connection
-from app.errors import AddressTaken, BadRequest, HeadraceError, HeadTooLarge, Overloaded
+from app.errors import BadRequest, HeadraceError, HeadTooLarge, Overloaded
 from app.settings import Settings
 
 HEAD_BYTES_MAX = 65_536
@@ -172,12 +174,14 @@ def _head_too_large() -> HeadTooLarge:
     return HeadTooLarge(f"The head of the request is over {HEAD_BYTES_MAX:,} bytes. Send less.")
 
 
-def run(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was taken in. Raises `AddressTaken`.
+def run(settings: Settings, listening: socket.socket, is_kept: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was taken in.
 
-    Garbage is collected from here on: who calls this may have left it off while importing.
+    A worker that `is_kept` by a supervisor stops too when its standard input ends. Garbage is
+    collected from here on: who calls this may have left it off while importing.
     """
-    listening = _listen(host, port)
+    if is_kept:
+        threading.Thread(target=_stop_when_orphaned, daemon=True).start()
     files = _raise_file_limit()
     BoundedProtocol.connections_max = min(settings.connections_max, files - FILES_SPARE)
     config = uvicorn.Config(
@@ -206,22 +210,10 @@ def run(settings: Settings, host: str, port: int) -> None:
         sys.exit(3)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1_024)
-    except OSError as error:
-        raise AddressTaken(
-            f"Cannot listen on {host}:{port}: {_why(error)}. Stop what listens there, "
-            "or take another: `headrace serve --port 9000`, `make serve PORT=9000`."
-        ) from None
-
-
-def _why(error: OSError) -> str:
-    """The plain reason: Python adds the address to the system's words."""
-    if isinstance(error, socket.gaierror) or error.errno is None:
-        return str(error.strerror or error)
-    return os.strerror(error.errno)
+def _stop_when_orphaned() -> None:
+    while os.read(0, 65_536):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _raise_file_limit() -> int:

@@ -54,16 +54,16 @@ class Serving:
         self._admission = Admission(runtime.settings)
         self._joining = Joining(runtime)
 
-    def check_model(self, model: str) -> None:
+    async def check_model(self, model: str) -> None:
         """Raises `UnknownModel`, or `NotReady` while the model cannot answer."""
-        _ = self._runtime.replica(model).model
+        _ = (await self._runtime.find(model)).model
 
     async def predict(self, model: str, request: PredictRequest) -> Prediction:
         """Answer features, and remember both for the label; an id that was answered answers again.
 
         Raises `UnknownModel`, `InvalidBody`, `InvalidFeatures`, `Unanswerable`, `NotReady`.
         """
-        replica = self._runtime.replica(model)
+        replica = await self._runtime.find(model)
         id = checked_id(request.id, "id")
         if id is not None:
             remembered = self._predictions.recall(replica.id, id) or await self._find(replica, id)
@@ -79,7 +79,7 @@ class Serving:
 
         Raises `UnknownModel`. It takes its time when more is asked than can be remembered.
         """
-        replica = self._runtime.replica(model)
+        replica = await self._runtime.find(model)
         await self._predictions.has_room()
         ids = [request.id for request in requests if isinstance(request, PredictRequest)]
         remembered = await self._find_many(replica, [id for id in ids if type(id) is str])
@@ -121,7 +121,7 @@ class Serving:
         self, model: str, requests: Sequence[FeedbackRequest | HeadraceError]
     ) -> list[Feedback | HeadraceError]:
         """Learn each of many labels, in their order, or say why it is not. `UnknownModel`."""
-        replica = self._runtime.replica(model)
+        replica = await self._runtime.find(model)
         taken = await self._joining.take(replica, requests, Patience())
         return await self._joining.answers(taken)
 
@@ -133,7 +133,7 @@ class Serving:
         It waits for room where a single request would be refused. Raises `UnknownModel`.
         """
         return await self._joining.take(
-            self._runtime.replica(model), requests, patience, waits=True
+            await self._runtime.find(model), requests, patience, waits=True
         )
 
     async def answer_feedback(self, taken: Taken) -> list[Feedback | HeadraceError]:

@@ -9,7 +9,8 @@ import pytest
 
 from app.calls import PredictRequest
 from app.client import Client
-from app.errors import InvalidBody, NotReady
+from app.errors import InvalidBody, InvalidFeatures, InvalidLabel, NotReady
+from app.runtime import Runtime
 from app.serving import Serving
 from tests.inside import create, in_loop, label, opened, predict, settings_in, teach, until
 from tests.process import Headrace, headrace
@@ -117,3 +118,59 @@ async def test_who_is_behind_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert Serving(other).lag("m") == 3
         await replica.applied(4, 5)
         assert Serving(other).lag("m") == 0
+
+
+@in_loop
+async def test_what_another_process_fixed_is_not_contradicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, tail_poll_seconds=60)
+    async with opened(settings) as one, opened(settings) as other:
+        for runtime in (one, other):
+            monkeypatch.setattr(runtime.hints, "tell", lambda _: None)
+        await create(one, "m", "multiclass", ["naive_bayes.GaussianNB"])
+        await other.follow()
+        await teach(one, {"x": 1, "y": 2}, "7")
+        for features, label_, wrong in (
+            ({"x": "a text"}, "7", InvalidFeatures),
+            ({"x": True, "z": 1}, "7", InvalidFeatures),
+            ({"x": 1}, 7, InvalidLabel),
+        ):
+            with pytest.raises(wrong):
+                await teach(other, features, label_)
+        asked = await predict(one, {"x": 1, "w": 1})
+        await label(one, asked.id, "new")
+        with pytest.raises(InvalidFeatures):
+            await teach(other, {"w": "a text"}, "7")
+        # What fixes something that nobody fixed before is taken, wherever it comes.
+        for runtime, name in ((other, "v"), (one, "u"), (other, "t"), (other, "s"), (one, "r")):
+            await teach(runtime, {name: 1}, name)
+        for runtime in (one, other):
+            await runtime.follow()
+            assert runtime.replica("m").model.types == dict.fromkeys("xywvutsr", "number")
+
+
+@in_loop
+async def test_processes_that_fix_the_same_at_once_agree(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with opened(settings) as one, opened(settings) as other:
+        await create(one)
+        await other.follow()
+        values: list[Any] = [1, "a text", True]
+
+        async def send(runtime: Runtime, n: int, value: Any) -> bool:
+            try:
+                await teach(runtime, {f"f{n}": value}, True)
+            except InvalidFeatures:
+                return False
+            return True
+
+        for n in range(30):
+            pairs = [(runtime, value) for value in values for runtime in (one, other)]
+            taken = await asyncio.gather(*(send(r, n, value) for r, value in pairs))
+            kinds = {type(v) for (_, v), ok in zip(pairs, taken, strict=True) if ok}
+            assert len(kinds) == 1, "one of them is the type, and whatever is another is refused"
+        for runtime in (one, other):
+            await runtime.follow()
+        types = [runtime.replica("m").model.types for runtime in (one, other)]
+        assert types[0] == types[1] and len(types[0]) == 30

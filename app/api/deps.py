@@ -24,13 +24,13 @@ LAG = "x-headrace-lag"
 """The header that says how many entries the process that answered has not applied."""
 
 
-def get_replica(
+async def get_replica(
     runtime: RuntimeHere,
     model: Annotated[str, Path(description="The model's name.")],
     response: Response,
 ) -> Replica:
     """This process's replica of the model that the path names. Raises `UnknownModel`."""
-    replica = runtime.replica(model)
+    replica = await runtime.find(model)
     if replica.lag:
         response.headers[LAG] = str(replica.lag)
     return replica

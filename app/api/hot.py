@@ -197,7 +197,7 @@ def _either(plain: ASGIApp, streams: Callable[[Serving, str], Any]) -> ASGIApp:
         serving: Serving = scope["app"].state.serving
         model: str = scope["path_params"]["model"]
         try:
-            serving.check_model(model)
+            await serving.check_model(model)
         except HeadraceError as error:
             await answer(send, error, close=True)
         else:

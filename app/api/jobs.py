@@ -35,7 +35,7 @@ async def list_runs(
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> job_schemas.RunPage:
     """List the runs of jobs, newest first."""
-    model_id = None if model is None else runtime.replica(model).id
+    model_id = None if model is None else (await runtime.find(model)).id
     name = None if job is None else job_named(job).name
     where = {"job": name, "model_id": model_id, "state": state}
     found = await Runs(runtime.database, runtime.clock).page(before, limit + 1, **where)
@@ -99,7 +99,7 @@ async def run_job(
     more: dict[str, Any] = {}
     model_id = None
     if request.model is not None:
-        replica = runtime.replica(request.model)
+        replica = await runtime.find(request.model)
         model_id, more = replica.id, {"offset": replica.model.offset_applied}
     asked = Runs(runtime.database, runtime.clock)
     return run_answer(runtime, await asked.show(await asked.ask(job, model_id, **more)))

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import sys
 from importlib.metadata import version
 
@@ -64,14 +65,23 @@ def main() -> None:
     type=click.IntRange(0, 65535),
     help="The port to listen on.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="How many processes serve; all hold all models.",
+)
 @click.option("--no-jobs", is_flag=True, help="Run no jobs: another process does, or nobody.")
-def serve(host: str, port: int, no_jobs: bool) -> None:
+@click.option("--socket", "descriptor", type=int, hidden=True, help="Serve on this open socket.")
+def serve(host: str, port: int, workers: int, no_jobs: bool, descriptor: int | None) -> None:
     """Serve predict, feedback and the rest over HTTP, with the jobs in a process beside.
 
     \b
     Examples:
       headrace serve
       headrace serve --port 9000
+      headrace serve --workers 4
       headrace serve --no-jobs
     """
     gc.disable()
@@ -86,9 +96,17 @@ def serve(host: str, port: int, no_jobs: bool) -> None:
     for name, nearest in unknown_variables().items():
         hint = f"; did you mean {nearest}?" if nearest else ""
         click.echo(f"headrace: {name} is no setting, and has no effect{hint}", err=True)
+    from app.listening import listen
+
+    if workers > 1:
+        from app.supervisor import Supervisor
+
+        Supervisor(settings, listen(host, port), workers).run()
+        return
+    listening = listen(host, port) if descriptor is None else socket.socket(fileno=descriptor)
     from app.server import run
 
-    run(settings, host, port)
+    run(settings, listening, is_kept=descriptor is not None)
 
 
 @main.group(short_help="Run the jobs, and no server; or see them.", invoke_without_command=True)

@@ -1,0 +1,145 @@
+"""The supervisor of several workers: one socket, a process for each worker, one for the jobs.
+
+    supervisor ──▶ worker 1 … n   (the same listening socket: whoever is free takes a connection)
+               └─▶ jobs           (unless they run elsewhere)
+
+A process that dies is begun again, sooner or later, and the others serve on meanwhile. All hang on
+the supervisor by their standard input: when it is gone, however it went, they stop too.
+SIGTERM and SIGINT stop all; SIGHUP replaces one worker after the other.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+AGAIN_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""How long it is waited before a process is begun again: each time longer, unless it had lived."""
+
+LIVED_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+
+GRACE_SECONDS = 5.0
+"""For how long a process may outlive the time that it gives itself to stop."""
+
+
+class Child:
+    """One process, begun again and again. `command` is what the `headrace` command is given."""
+
+    def __init__(self, name: str, command: Sequence[str], files: Sequence[int] = ()) -> None:
+        self.name = name
+        self._command = [sys.executable, "-m", "app", *command]
+        self._files = tuple(files)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = self._again_at = float("-inf")
+        self._deaths = 0
+
+    def keep(self) -> None:
+        """Begin it, if it is time; note that it died, if it did."""
+        if self._process is not None:
+            status = self._process.poll()
+            if status is None:
+                return
+            lived = time.monotonic() - self._began
+            self._deaths = 0 if lived > LIVED_SECONDS else self._deaths + 1
+            seconds = AGAIN_SECONDS[min(self._deaths, len(AGAIN_SECONDS) - 1)]
+            logger.warning(
+                "%s ended with status %s; it begins again in %g s", self.name, status, seconds
+            )
+            self._forget()
+            self._again_at = time.monotonic() + seconds
+        elif time.monotonic() >= self._again_at:
+            self._begin()
+
+    def stop(self) -> None:
+        """Tell it to stop."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def replace(self, seconds_max: float) -> None:
+        """Let it finish, and begin it anew."""
+        self.stop()
+        self.ended(seconds_max)
+        self._begin()
+
+    def ended(self, seconds_max: float) -> None:
+        """Wait for its end, but not for ever."""
+        if self._process is not None:
+            try:
+                self._process.wait(max(0.0, seconds_max))
+            except subprocess.TimeoutExpired:
+                logger.warning("%s did not stop in time, and is killed", self.name)
+                self._process.kill()
+                self._process.wait()
+            self._forget()
+
+    def _begin(self) -> None:
+        self._began = time.monotonic()
+        # An interrupt at the terminal is the supervisor's, which then stops this one.
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            pass_fds=self._files,
+            start_new_session=True,
+        )
+
+    def _forget(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
+
+
+class Supervisor:
+    """Keeps `count` workers on one socket, and the jobs beside them."""
+
+    def __init__(self, settings: Settings, listening: socket.socket, count: int) -> None:
+        self._listening = listening
+        descriptor = str(listening.fileno())
+        self._seconds_max = settings.stop_seconds_max + GRACE_SECONDS
+        self._workers = [
+            Child(f"worker {n}", ("serve", "--no-jobs", "--socket", descriptor), (int(descriptor),))
+            for n in range(1, count + 1)
+        ]
+        jobs = [Child("the process of the jobs", ("jobs", "--beside"))]
+        self._jobs = jobs if settings.jobs != "none" else []
+        self._is_stopping = self._is_replacing = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._replace)
+        logger.info("%d workers serve, kept by process %d", len(self._workers), os.getpid())
+        while not self._is_stopping:
+            for child in (*self._workers, *self._jobs):
+                child.keep()
+            if self._is_replacing:
+                self._is_replacing = False
+                self._replace_all()
+            time.sleep(LOOK_SECONDS)
+        # The workers first: what they learn last, the jobs may still make versions of.
+        for children in (self._workers, self._jobs):
+            deadline = time.monotonic() + self._seconds_max
+            for child in children:
+                child.stop()
+            for child in children:
+                child.ended(deadline - time.monotonic())
+
+    def _replace_all(self) -> None:
+        for worker in self._workers:
+            if not self._is_stopping:
+                worker.replace(self._seconds_max)
+
+    def _stop(self, *_: object) -> None:
+        self._is_stopping = True
+
+    def _replace(self, *_: object) -> None:
+        self._is_replacing = True
