@@ -9,7 +9,7 @@ import fcntl
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,8 @@ class PostgreSQL(Backend):
         """What a connection of its own is made with, besides the address."""
         return {
             "application_name": "headrace",
+            # A plan that was made while a table was empty is kept, and reads it whole when it is not.
+            "prepare_threshold": None,
             "connect_timeout": CONNECT_SECONDS,
             "keepalives_idle": CONNECT_SECONDS,
             "keepalives_interval": 2,
@@ -236,6 +238,36 @@ def insert_many(connection: Connection, table: sa.Table, rows: Sequence[dict[str
     names = [column.name for column in columns]
     given = sa.func.unnest(*arrays).table_valued(*names).render_derived()
     connection.execute(sa.insert(table).from_select(names, sa.select(given)))
+
+
+def find_pairs(
+    connection: Connection,
+    columns: tuple[sa.Column[Any], sa.Column[Any]],
+    keys: Iterable[tuple[Any, Any]],
+    wanted: sa.Column[Any],
+) -> Sequence[Any]:
+    """The rows that have one of these pairs in two columns of an index: the pair, and `wanted`."""
+    first, second = columns
+    if connection.dialect.name != "postgresql":
+        # `IS NOT NULL` says nothing new, but without it SQLite does not take a partial index.
+        pairs = sa.tuple_(first, second).in_(sorted(keys))
+        return connection.execute(
+            sa.select(first, second, wanted).where(pairs, second.is_not(None))
+        ).all()
+    # Each pair by itself, behind a fence: before its first statistics the planner would rather
+    # read a whole log, and goes on to.
+    kinds = [sa.ARRAY(column.type) for column in columns]
+    arrays = [
+        sa.cast(sa.bindparam(None, list(values), kind), kind)
+        for values, kind in zip(zip(*sorted(keys), strict=True), kinds, strict=True)
+    ]
+    given = sa.func.unnest(*arrays).table_valued("first", "second").render_derived()
+    one = sa.select(wanted.label("wanted")).where(
+        first == given.c.first, second == given.c.second, second.is_not(None)
+    )
+    fenced = one.offset(0).lateral()
+    query = sa.select(given.c.first, given.c.second, fenced.c.wanted)
+    return connection.execute(query.select_from(given.join(fenced, sa.true()))).all()
 
 
 def sqlite_version() -> str:

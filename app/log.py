@@ -25,7 +25,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.backends import insert_many
+from app.backends import find_pairs, insert_many
 from app.database import Database
 from app.errors import AlreadyLabelled, HeadraceError, LogUnavailable, Overloaded, UnknownModel
 from app.settings import Settings
@@ -390,11 +390,8 @@ def _existing(
     """Which of these (model, value) pairs stand in the log, and at which offsets: the last ones."""
     if not keys:
         return {}
-    # `IS NOT NULL` says nothing new, but without it SQLite does not take the partial index.
-    query = sa.select(entries.c.model_id, column, entries.c.offset).where(
-        sa.tuple_(entries.c.model_id, column).in_(sorted(keys)), column.is_not(None)
-    )
     found: dict[tuple[int, str | None], int] = {}
-    for model_id, value, offset in connection.execute(query):
+    rows = find_pairs(connection, (entries.c.model_id, column), keys, entries.c.offset)
+    for model_id, value, offset in rows:
         found[model_id, value] = max(offset, found.get((model_id, value), 0))
     return found

@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.runtime, app.state.serving = runtime, Serving(runtime)
         runtime.workers.serves = True
         await runtime.open()
+        await runtime.join(chosen.join_seconds_max)
         try:
             async with _jobs(runtime):
                 yield

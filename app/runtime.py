@@ -35,8 +35,8 @@ from learners import spec as specs
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.02
-"""For how long it is believed that there is no model of a name, since it was looked."""
+RESTORED_SECONDS = 0.02
+"""How often it is looked whether the models serve."""
 
 
 class Runtime:
@@ -68,7 +68,7 @@ class Runtime:
         self._rehearsing = asyncio.Semaphore(1)
         self._creating = asyncio.Lock()
         self._following = asyncio.Lock()
-        self._followed = float("-inf")
+        self._looked = float("-inf")
 
     async def open(self) -> None:
         """Start serving: models become ready one by one, in the order of their creation."""
@@ -77,6 +77,12 @@ class Runtime:
         self.hints.open(self._hear)
         for work in (self._tail_forever(), self._heed_hints()):
             self._tasks.append(asyncio.create_task(work))
+
+    async def join(self, seconds_max: float) -> None:
+        """Wait until all models are restored, but no longer than that: others serve meanwhile."""
+        deadline = time.monotonic() + seconds_max
+        while not self.is_restored() and time.monotonic() < deadline:
+            await asyncio.sleep(RESTORED_SECONDS)
 
     async def close(self) -> None:
         """Make durable what was taken in, then let go of everything."""
@@ -108,10 +114,8 @@ class Runtime:
         try:
             return self.replica(name)
         except UnknownModel:
-            # Once for all who ask meanwhile: whoever asks for nothing costs no more than that.
-            if time.monotonic() - self._followed > LOOK_SECONDS:
-                with suppress(LogUnavailable):
-                    await self.follow()
+            with suppress(LogUnavailable):
+                await self.follow()
             return self.replica(name)
 
     def replicas(self) -> list[Replica]:
@@ -206,10 +210,13 @@ class Runtime:
 
     async def follow(self) -> None:
         """Look once at what other processes did: models, and entries."""
-        # Two at once would restore the same model twice.
+        asked = time.monotonic()
+        # Two at once would restore the same model twice; one look does for all who wait for it.
         async with self._following:
-            await self._follow()
-            self._followed = time.monotonic()
+            if self._looked < asked:
+                looked = time.monotonic()
+                await self._follow()
+                self._looked = looked
 
     async def _follow(self) -> None:
         async with self._creating:

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     tail_poll_seconds: float = Field(
         1.0, gt=0, le=60, description="How often the log is asked for other processes' entries."
     )
+    join_seconds_max: float = Field(
+        0.0,
+        ge=0,
+        description="How long a process waits to hold all models before it takes requests.",
+    )
     jobs: Literal["beside", "inside", "none"] = Field(
         "beside",
         description="Jobs run in a process beside the server, inside it, or not with it.",

@@ -17,12 +17,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from app.settings import Settings
+from app.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
+JOIN = f"{PREFIX}JOIN_SECONDS_MAX"
+
 AGAIN_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """How long it is waited before a process is begun again: each time longer, unless it had lived."""
+
+JOIN_SECONDS = 10.0
+"""How long a worker may take to hold all models while the others take its connections."""
 
 LIVED_SECONDS = 30.0
 LOOK_SECONDS = 0.1
@@ -87,6 +92,7 @@ class Child:
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
+            env={JOIN: str(JOIN_SECONDS), **os.environ},
             pass_fds=self._files,
             start_new_session=True,
         )

@@ -64,6 +64,8 @@ class Headrace:
         self.url = fresh(folder)
         self.port = free_port()
         self.log = folder / "serve.log"
+        self.arguments: list[str] = []
+        """What the command is given besides the port."""
         self.environment = {
             **{k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"},
             "HEADRACE_DATABASE_URL": self.url,
@@ -75,7 +77,7 @@ class Headrace:
         """Start the process; return once it is ready, or at least alive."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
+                [sys.executable, "-m", "app", "serve", "--port", str(self.port), *self.arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
