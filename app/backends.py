@@ -157,7 +157,7 @@ class PostgreSQL(Backend):
         """What a connection of its own is made with, besides the address."""
         return {
             "application_name": "headrace",
-            # A plan that was made while a table was empty is kept, and reads it whole when it is not.
+            # A plan that was made while a table was empty would be kept when it no longer is.
             "prepare_threshold": None,
             "connect_timeout": CONNECT_SECONDS,
             "keepalives_idle": CONNECT_SECONDS,

@@ -203,7 +203,8 @@ class Runtime:
                 if not self.database.is_writable:
                     await self.database.probe()
             except LogUnavailable:
-                pass
+                # What cannot be read is not written either: answers say so from here on.
+                self.database.is_writable = False
             except Exception:
                 logger.exception("following the log failed, which is a bug")
             await asyncio.sleep(self.settings.tail_poll_seconds)
