@@ -215,8 +215,9 @@ def backend_of(text: str, busy_ms: int) -> Backend:
         return PostgreSQL(url, busy_ms)
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return SQLite(url, busy_ms)
+    shown = url.render_as_string(hide_password=True)
     raise InvalidSettings(
-        f"HEADRACE_DATABASE_URL is {url}, and only SQLite and PostgreSQL are served. Write it like "
+        f"HEADRACE_DATABASE_URL is {shown}, and only SQLite and PostgreSQL are served. Write it like "
         "sqlite:///headrace.db or postgresql://user@host/database."
     )
 
