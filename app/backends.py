@@ -217,8 +217,8 @@ def backend_of(text: str, busy_ms: int) -> Backend:
         return SQLite(url, busy_ms)
     shown = url.render_as_string(hide_password=True)
     raise InvalidSettings(
-        f"HEADRACE_DATABASE_URL is {shown}, and only SQLite and PostgreSQL are served. Write it like "
-        "sqlite:///headrace.db or postgresql://user@host/database."
+        f"HEADRACE_DATABASE_URL is {shown}, and only SQLite and PostgreSQL are served. Write it "
+        "like sqlite:///headrace.db or postgresql://user@host/database."
     )
 
 

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a process waits to hold all models before it takes requests.",
     )
+    ready_lag_max: int = Field(
+        10_000, ge=0, description="With how many entries to apply a process still says it is ready."
+    )
     jobs: Literal["beside", "inside", "none"] = Field(
         "beside",
         description="Jobs run in a process beside the server, inside it, or not with it.",

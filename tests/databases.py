@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -109,30 +109,60 @@ def _answers(url: URL) -> bool:
     return found == [(True,)]
 
 
+class Server:
+    """A server of the tests' own, from what is installed. Raises `NoServer` if nothing is."""
+
+    def __init__(self) -> None:
+        found = [shutil.which("initdb"), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+        programs = [Path(each).parent for each in found if each]
+        if not programs:
+            raise NoServer(HOW)
+        self._programs = programs[-1]
+        # The server refuses to be run by root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self._run("initdb", "-U", "headrace", "--auth=trust", "-E", "UTF8")
+        self.url = URL.create(
+            "postgresql",
+            username="headrace",
+            database="postgres",
+            query={"host": str(self.folder)},
+        )
+
+    def start(self) -> None:
+        """Start it; return once it takes connections."""
+        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300"
+        self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it as a crash would."""
+        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    def remove(self) -> None:
+        """Stop it, and remove what it wrote."""
+        with suppress(subprocess.CalledProcessError):
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), "-D", str(self.folder / "data"), *arguments]
+        subprocess.run(
+            command,
+            check=True,
+            user=self._user,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
 def _started() -> URL:
-    """A server of the tests' own, stopped when they end."""
-    found = [shutil.which("initdb"), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    programs = [Path(each).parent for each in found if each]
-    if not programs:
-        raise NoServer(HOW)
-    folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))
-    # The server refuses to be run by root.
-    user = "postgres" if os.geteuid() == 0 else None
-    if user is not None:
-        shutil.chown(folder, user)
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(programs[-1] / program), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-
-    run("initdb", "-U", "headrace", "--auth=trust", "-E", "UTF8")
-    options = f"-k {folder} -c listen_addresses='' -c max_connections=300"
-    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(run, "pg_ctl", "-m", "immediate", "stop")
-    return URL.create(
-        "postgresql", username="headrace", database="postgres", query={"host": str(folder)}
-    )
+    server = Server()
+    atexit.register(server.remove)
+    server.start()
+    return server.url
 
 
 def _created(template: str) -> str:

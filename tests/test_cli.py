@@ -61,7 +61,11 @@ def test_migrate_makes_the_database_and_again_changes_nothing(tmp_path: Path) ->
     [
         ("HEADRACE_MODELS_MAX", "0", "HEADRACE_MODELS_MAX"),
         ("HEADRACE_DATABASE_URL", "no url", "is no database URL"),
-        ("HEADRACE_DATABASE_URL", "mysql://u:pw@h/d", "mysql://u:***@h/d, and only SQLite and PostgreSQL are served"),
+        (
+            "HEADRACE_DATABASE_URL",
+            "mysql://u:pw@h/d",
+            "u:***@h/d, and only SQLite and PostgreSQL",
+        ),
         ("HEADRACE_DATABASE_URL", "postgresql://u@127.0.0.1:1/d", "cannot be opened"),
         ("HEADRACE_DATABASE_URL", "sqlite://", "names no file"),
         ("HEADRACE_DATABASE_URL", "sqlite:////nowhere/at/all/h.db", "cannot be opened"),

@@ -30,6 +30,12 @@ async def ready(runtime: RuntimeHere) -> schemas.ReadyAnswer:
     if not runtime.is_restored():
         restored = sum(replica.state != "restoring" for replica in replicas)
         raise NotReady(f"{restored} of {len(replicas)} models are restored. Ask again.")
+    for replica in replicas:
+        if replica.lag > runtime.settings.ready_lag_max:
+            raise NotReady(
+                f"This process has {replica.lag:,} entries of the model {replica.name!r} still to "
+                "apply. Ask again."
+            )
     try:
         await asyncio.wait_for(runtime.database.probe(), PROBE_SECONDS_MAX)
     except TimeoutError:
