@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.api.health import ready
 from app.calls import PredictRequest
 from app.client import Client
 from app.errors import InvalidBody, InvalidFeatures, InvalidLabel, NotReady
@@ -105,7 +106,7 @@ def knows(service: Headrace, model: str) -> bool:
 
 @in_loop
 async def test_who_is_behind_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_in(tmp_path, tail_poll_seconds=60)
+    settings = settings_in(tmp_path, tail_poll_seconds=60, ready_lag_max=2)
     async with opened(settings) as one, opened(settings) as other:
         await create(one)
         await until(lambda: [r.state for r in other.replicas()] == ["ready"], 10)
@@ -116,8 +117,11 @@ async def test_who_is_behind_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
             await asyncio.sleep(0.2)
             await other.follow()
             assert Serving(other).lag("m") == 3
+            with pytest.raises(NotReady, match="3 entries of the model 'm' still to apply"):
+                await ready(other)
         await replica.applied(4, 5)
         assert Serving(other).lag("m") == 0
+        assert (await ready(other)).status == "ready"
 
 
 @in_loop
