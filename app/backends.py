@@ -157,6 +157,7 @@ class PostgreSQL(Backend):
         """What a connection of its own is made with, besides the address."""
         return {
             "application_name": "headrace",
+            "client_encoding": "utf8",
             # A plan that was made while a table was empty would be kept when it no longer is.
             "prepare_threshold": None,
             "connect_timeout": CONNECT_SECONDS,
