@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from app.applier import Replica
 from app.entries import Features, FeatureType, Label
 from app.errors import InvalidFeatures, InvalidLabel, Problem
 from app.features import Limits, check_cost, check_features, check_known
 from app.labels import check_label
 from app.live import LiveModel
+from app.replica import Replica
 from app.settings import Settings
 
 Fresh = tuple[dict[str, FeatureType], list[Label]]

@@ -11,25 +11,23 @@ whose entries are held back meanwhile; the models go on answering.
 """
 
 import asyncio
-import heapq
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from app import entries, log
 from app.database import Database
-from app.errors import HeadraceError, LogUnavailable, NotReady, UnknownModel
-from app.live import Broke, LiveModel, Prepared, Turn, Unprepared
+from app.errors import HeadraceError, LogUnavailable, NotReady
+from app.live import Broke, LiveModel, Turn, Unprepared
 from app.log import Row
-from app.registry import Registered
-from app.replay import READ_CHUNK, ReplayStopped, SafePoint, Source, let_go, prepare, ready, replay
-from learners.learner import Learner
+from app.replay import READ_CHUNK, ReplayStopped, Source, let_go, prepare, ready, replay
+from app.replica import DIGEST_EVERY, Replica
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -37,141 +35,8 @@ logger = logging.getLogger(__name__)
 SLICE_SECONDS = 0.005
 """How long entries are applied before requests have their turn."""
 
-State = Literal["restoring", "ready", "rebuilding", "failed", "deleted"]
-Types = Mapping[str, entries.FeatureType]
 Record = Callable[[int, int, str], Awaitable[None]]
 """Appends to a model's log that the entry at an offset is unlearnable, and why."""
-
-
-class Replica:
-    """What this process holds of one model: its live state, and what waits for it."""
-
-    def __init__(self, registered: Registered) -> None:
-        self.registered = registered
-        self.id = registered.id
-        self.name = registered.name
-        self.created = registered.created
-        self.created_at = registered.created_at
-        self.state: State = "restoring"
-        self.live: LiveModel | None = None
-        self.inbox: deque[Row] = deque()
-        self.head = registered.head
-        """How far its log reaches, as far as this process knows."""
-        self.safe_point: SafePoint | None = None
-        self.ahead: dict[Turn, Prepared] = {}
-        """Learners of entries that are about to be appended."""
-        self.holds = 0
-        """How many hold its entries back: they wait in the inbox, and the model does not change."""
-        self.compared = 0
-        """How many scored examples its learner had when it was last compared with its versions."""
-        self.reported: frozenset[int] = frozenset()
-        """The versions than which it was last found worse."""
-        self.types_claimed: dict[str, entries.FeatureType] = {}
-        self.labels_claimed: set[entries.Label] = set()
-        self._claims: Counter[str | tuple[entries.Label]] = Counter()
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._waited = 0
-
-    @property
-    def model(self) -> LiveModel:
-        """The live model. Raises `NotReady` while there is none that its log explains."""
-        if self.state == "deleted":
-            raise UnknownModel(f"The model {self.name!r} was deleted meanwhile.")
-        if self.state == "failed":
-            raise NotReady(
-                f"The model {self.name!r} stopped: its state is not what its log says. The log of "
-                "operations says more; a restart restores it."
-            )
-        if self.live is None:
-            raise NotReady(
-                f"The model {self.name!r} is being restored from its log. GET /readyz says when it "
-                "is done."
-            )
-        return self.live
-
-    @property
-    def learner(self) -> Learner:
-        """The learner. Raises `NotReady` also while it is being rebuilt."""
-        learner = self.model.learner
-        if learner is None:
-            raise NotReady(
-                f"The learner of {self.name!r} is being rebuilt from its log. Ask again."
-            )
-        return learner
-
-    @property
-    def lag(self) -> int:
-        """How many entries this process knows of and has not applied."""
-        return max(0, self.head - self.live.offset_applied) if self.live is not None else self.head
-
-    def is_behind(self, head: int) -> bool:
-        """Whether the log reaches further than what was applied or delivered."""
-        self.head = max(self.head, head)
-        return self.live is not None and not self.inbox and self.live.offset_applied < head
-
-    async def applied(self, offset: int, seconds_max: float | None) -> None:
-        """Wait until this process has applied the entry at `offset`. Raises `NotReady`.
-
-        None waits as long as it takes.
-        """
-        if not await self._reaches(offset, seconds_max):
-            raise NotReady(
-                f"The feedback is durable at offset {offset:,}, and the model {self.name!r} has "
-                "not learned it yet. Send it again with the same id to know when it has."
-            )
-
-    async def reached(self, offset: int, seconds_max: float) -> None:
-        """Wait until this process has applied what another may have appended. `NotReady`."""
-        if not await self._reaches(offset, seconds_max):
-            raise NotReady(
-                f"This process knows the model {self.name!r} up to offset "
-                f"{self.model.offset_applied:,}, and min_offset is {offset:,}. Ask again after the "
-                "time that Retry-After says; if it never gets there, no such entry was appended."
-            )
-
-    async def _reaches(self, offset: int, seconds_max: float | None) -> bool:
-        """Whether the entry at `offset` is applied, or is in time."""
-        if self.model.offset_applied >= offset:
-            return True
-        self._waited += 1
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiters, (offset, self._waited, future))
-        try:
-            async with asyncio.timeout(seconds_max):
-                await future
-        except TimeoutError:
-            return False
-        return True
-
-    def answer_waiters(self, error: HeadraceError | None = None) -> None:
-        """Let go whoever waits for an offset that is applied; with an error, everybody."""
-        reached = self.live.offset_applied if self.live is not None else 0
-        while self._waiters and (error is not None or self._waiters[0][0] <= reached):
-            future = heapq.heappop(self._waiters)[2]
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-    def claim(self, types: Types, labels: Sequence[entries.Label]) -> None:
-        """Note what feedback on its way fixes once it is applied: types of features, a label."""
-        self.types_claimed.update(types)
-        self.labels_claimed.update(labels)
-        self._claims.update([*types, *((label,) for label in labels)])
-
-    def settle(self, types: Types, labels: Sequence[entries.Label]) -> None:
-        """Such feedback was applied, or came to nothing: it claims nothing more."""
-        for name in types:
-            self._claims[name] -= 1
-            if not self._claims[name]:
-                del self._claims[name], self.types_claimed[name]
-        for label in labels:
-            self._claims[label,] -= 1
-            if not self._claims[label,]:
-                del self._claims[label,]
-                self.labels_claimed.discard(label)
 
 
 class Applier:
@@ -290,6 +155,8 @@ class Applier:
                     self._fail(replica)
                     return False
             inbox.popleft()
+            if row.offset % DIGEST_EVERY == 0:
+                replica.note_digest()
             if live.left:
                 left, live.left = live.left, []
                 self._replayer.submit(let_go, left)
@@ -302,6 +169,19 @@ class Applier:
         logger.warning("model %r: %s broke its learner: %s", replica.name, broke.offset, broke)
         replica.state = "rebuilding"
         self.spawn(self._replay_into(replica, broke))
+
+    def restore_anew(self, replica: Replica) -> None:
+        """Restore a model that answers otherwise here than elsewhere: only its log is right."""
+        if replica.state == "ready":
+            logger.error(
+                "model %r answers otherwise here than other processes do at the same offset, and "
+                "is restored from its newest version and its log",
+                replica.name,
+            )
+            replica.state, replica.is_in_doubt = "rebuilding", True
+            replica.safe_point = None
+            replica.digests.clear()
+            self.spawn(self._replay_into(replica, None))
 
     @asynccontextmanager
     async def holding(self, replica: Replica) -> AsyncIterator[LiveModel]:
@@ -370,7 +250,7 @@ class Applier:
             return
         if done is None or replica.state == "deleted":
             return
-        replica.safe_point = done.safe_point
+        replica.safe_point, replica.is_in_doubt = done.safe_point, False
         replica.live, replica.state = done.live, "ready"
         replica.answer_waiters()
         if replica.inbox:

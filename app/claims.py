@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from app import entries
 from app.admission import Admission, Fresh
-from app.applier import Replica
 from app.entries import Correction, Example
 from app.log import Draft, Outcome, Receipt
+from app.replica import Replica
 from app.rules import Item
 from app.runtime import Runtime
 

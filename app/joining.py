@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from uuid_utils import uuid7
 
 from app.admission import Admission
-from app.applier import Replica
 from app.calls import RESERVED, Feedback, FeedbackRequest, Warning_, checked_id
 from app.claims import Claims, Pair
 from app.early import Key
@@ -37,6 +36,7 @@ from app.errors import (
     UnknownPrediction,
 )
 from app.log import Draft, Outcome, Outdated, Receipt, Row
+from app.replica import Replica
 from app.rules import Item, due_at, late, second
 from app.runtime import Runtime
 

@@ -19,7 +19,7 @@ import msgspec
 from uuid_utils import uuid7
 
 from app import entries
-from app.applier import Applier, Replica
+from app.applier import Applier
 from app.calls import RESERVED
 from app.database import Database, now_us
 from app.errors import InvalidSpec, LogUnavailable, NotReady, Problem, UnknownModel, WrongHashSeed
@@ -29,6 +29,7 @@ from app.live import LiveModel
 from app.log import Draft, Log, Row
 from app.predictions import Predictions
 from app.registry import Registry
+from app.replica import Replica
 from app.settings import Settings
 from app.workers import Workers
 from learners import spec as specs
@@ -199,7 +200,9 @@ class Runtime:
         while True:
             try:
                 await self.follow()
-                await self.workers.beat(self._by_name.values())
+                await self.workers.beat(self.replicas())
+                for replica in await self.workers.outvoted(self.replicas()):
+                    self.applier.restore_anew(replica)
                 if not self.database.is_writable:
                     await self.database.probe()
             except LogUnavailable:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from uuid_utils import uuid7
 
 from app.admission import Admission
-from app.applier import Replica
 from app.calls import (
     Feedback,
     FeedbackRequest,
@@ -29,6 +28,7 @@ from app.joining import Joining, Patience, Taken
 from app.labels import text_of
 from app.live import Reply, served_of
 from app.predictions import Remembered
+from app.replica import Replica
 from app.rules import due_at
 from app.runtime import Runtime
 

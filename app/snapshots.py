@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from app import versions
-from app.applier import Replica
+from app.replica import Replica
 from app.runs import Cause
 from app.runtime import Runtime
 from app.versions import Guard, Newest, Source, Version

@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 from uuid_utils import uuid7
 
 from app import entries, versions
-from app.applier import Replica
 from app.calls import RESERVED
 from app.entries import PERSON, Budget, VersionRules
 from app.errors import UnknownVersion, UnloadableVersion
 from app.live import Turn
 from app.log import Draft, Receipt
+from app.replica import Replica
 from app.runs import Runs
 from app.runtime import Runtime
 from app.versions import Version

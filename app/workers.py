@@ -1,7 +1,8 @@
-"""Workers: which processes serve, and which version each of them serves of a model.
+"""Workers: which processes serve, and what each of them serves and answers.
 
 Each writes now and then that it is alive, and at once which turn it obeyed last, of each model: so
-who tells a model to go back can say when all do.
+who tells a model to go back can say when all do. It writes too what it answered at agreed offsets,
+in short: one that answers otherwise than most is wrong, because all applied the same entries.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.applier import Replica
 from app.database import Database
+from app.replica import Replica
 from app.tables import workers
 
 ALIVE_SECONDS = 8.0
@@ -31,6 +32,13 @@ LOOK_SECONDS = 0.1
 
 Obeyed = dict[int, tuple[int, int]]
 """Of a model, by its number: the offset of the last turn, and the version that serves since."""
+
+
+class Told(msgspec.Struct):
+    """What a worker tells: the turns that it obeyed, and digests of answers by model and offset."""
+
+    obeyed: Obeyed = {}
+    digests: dict[int, dict[int, str]] = {}
 
 
 class Serving(NamedTuple):
@@ -49,7 +57,7 @@ class Workers:
         self.serves = False
         self._database = database
         self._clock = clock
-        self._told: Obeyed = {}
+        self._told = Told()
         self._beat_at = float("-inf")
 
     async def beat(self, replicas: Iterable[Replica]) -> None:
@@ -61,12 +69,27 @@ class Workers:
             for replica in replicas
             if replica.live is not None and replica.live.turned
         }
-        now = time.monotonic()
-        if obeyed == self._told and now - self._beat_at < BEAT_SECONDS:
+        digests = {replica.id: dict(replica.digests) for replica in replicas if replica.digests}
+        told, now = Told(obeyed, digests), time.monotonic()
+        if told == self._told and now - self._beat_at < BEAT_SECONDS:
             return
         row = {"until": self._clock() + round(ALIVE_SECONDS * 1e6)}
-        await self._database.write(lambda c: _write(c, self.name, obeyed, **row))
-        self._told, self._beat_at = obeyed, now
+        await self._database.write(lambda c: _write(c, self.name, told, **row))
+        self._told, self._beat_at = told, now
+
+    async def outvoted(self, replicas: Iterable[Replica]) -> list[Replica]:
+        """The models that answer here otherwise than in most processes, or than in half of them."""
+        others = await self._database.read(self._all_told)
+        found = []
+        for replica in replicas:
+            for offset, mine in replica.digests.items():
+                said = [told.digests.get(replica.id, {}).get(offset) for _, told in others]
+                agree, all_ = 1 + said.count(mine), 1 + len(said) - said.count(None)
+                # Of two that differ neither knows who is right: both ask the log.
+                if 2 * agree <= all_:
+                    found.append(replica)
+                    break
+        return found
 
     async def leave(self) -> None:
         """Serve no more."""
@@ -85,17 +108,21 @@ class Workers:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _others(self, connection: Connection, model_id: int) -> list[Serving]:
+        return [
+            Serving(name, *told.obeyed.get(model_id, (0, 0)))
+            for name, told in self._all_told(connection)
+        ]
+
+    def _all_told(self, connection: Connection) -> list[tuple[str, Told]]:
+        """What each of the others told."""
         alive = (workers.c.until > self._clock(), workers.c.name != self.name)
         query = sa.select(workers.c.name, workers.c.told).where(*alive).order_by(workers.c.name)
-        found = []
-        for name, told in connection.execute(query):
-            obeyed = msgspec.json.decode(told, type=Obeyed)
-            found.append(Serving(name, *obeyed.get(model_id, (0, 0))))
-        return found
+        rows = connection.execute(query)
+        return [(name, msgspec.json.decode(told, type=Told)) for name, told in rows]
 
 
-def _write(connection: Connection, name: str, obeyed: Obeyed, until: int) -> None:
-    row = {"name": name, "until": until, "told": msgspec.json.encode(obeyed)}
+def _write(connection: Connection, name: str, told: Told, until: int) -> None:
+    row = {"name": name, "until": until, "told": msgspec.json.encode(told)}
     mine = workers.c.name == name
     if not connection.execute(sa.update(workers).where(mine).values(row)).rowcount:
         connection.execute(sa.insert(workers), row)

@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any, ParamSpec
 
-from app.applier import Replica
 from app.calls import Feedback, FeedbackRequest, Prediction, PredictRequest
 from app.database import now_us
 from app.entries import Created
 from app.live import LiveModel
 from app.log import Row
 from app.replay import Source, replay
+from app.replica import Replica
 from app.runtime import Runtime
 from app.serving import Serving
 from app.settings import Settings

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from app import entries
-from app.applier import Replica
 from app.calls import Feedback
 from app.entries import Example
 from app.errors import Invalid, NotReady, Unanswerable
+from app.replica import Replica
 from app.runtime import Runtime
 from app.settings import Settings
 from learners.learner import Learner

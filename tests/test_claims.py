@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.applier import Replica
 from app.entries import LabelRules
 from app.errors import InvalidFeatures, InvalidLabel, NotReady, Overloaded
 from app.joining import Joining
+from app.replica import Replica
 from app.runtime import Runtime
 from app.settings import Settings
 from tests.inside import (

@@ -47,6 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.rules", "app.runtime"),
     ("app.admission", "app.runs", "app.workers"),
     ("app.applier",),
+    ("app.replica",),
     ("app.replay",),
     ("app.validation",),
     ("app.registry", "app.log", "app.predictions", "app.versions", "app.leases"),

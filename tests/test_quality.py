@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from app import runs, versions
-from app.applier import Replica
 from app.entries import Budget, SnapshotRules, VersionRules
 from app.jobs import SCHEDULE
 from app.jobs.running import Jobs
+from app.replica import Replica
 from app.runs import Runs
 from app.runtime import Runtime
 from app.settings import Settings

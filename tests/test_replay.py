@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import entries
-from app.applier import Replica
 from app.live import LiveModel, keep, revive
 from app.log import Row
+from app.replica import Replica
 from app.settings import Settings
 from tests.conftest import FULL
 from tests.inside import answers, create, label, log_of, opened, predict, settings_in, teach

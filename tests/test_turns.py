@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from app import entries
-from app.applier import Replica
 from app.entries import Budget, SnapshotRules, VersionRules
 from app.errors import UnknownVersion, UnloadableVersion
 from app.live import LiveModel
+from app.replica import Replica
 from app.runs import Runs
 from app.runtime import Runtime
 from app.snapshots import snapshot

@@ -12,8 +12,8 @@ import zstandard
 from msgspec.structs import replace
 
 from app import retention, versions
-from app.applier import Replica
 from app.errors import UnknownVersion, UnloadableVersion
+from app.replica import Replica
 from app.retention import DAY_US, Kept, surplus
 from app.runtime import Runtime
 from app.settings import Settings

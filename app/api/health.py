@@ -31,6 +31,11 @@ async def ready(runtime: RuntimeHere) -> schemas.ReadyAnswer:
         restored = sum(replica.state != "restoring" for replica in replicas)
         raise NotReady(f"{restored} of {len(replicas)} models are restored. Ask again.")
     for replica in replicas:
+        if replica.is_in_doubt:
+            raise NotReady(
+                f"The model {replica.name!r} answered otherwise here than elsewhere, and is being "
+                "restored. Ask again."
+            )
         if replica.lag > runtime.settings.ready_lag_max:
             raise NotReady(
                 f"This process has {replica.lag:,} entries of the model {replica.name!r} still to "

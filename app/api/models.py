@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query, Response
 from app import entries
 from app.api import policies, schemas
 from app.api.deps import ModelHere, RuntimeHere
-from app.applier import Replica
 from app.joining import unknown_prediction
 from app.log import Row
 from app.monitoring import Monitor
 from app.predictions import Remembered
+from app.replica import Replica
 from app.serving import prediction_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])

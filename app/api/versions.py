@@ -10,9 +10,9 @@ from app.api.deps import ModelHere, RuntimeHere
 from app.api.jobs import run_answer
 from app.api.models import model_answer, responses
 from app.api.schemas import instant
-from app.applier import Replica
 from app.errors import SnapshotFailed, UnloadableVersion
 from app.live import Turned
+from app.replica import Replica
 from app.runs import Runs
 from app.runtime import Runtime
 from app.turns import Act, Done, Turns

@@ -9,12 +9,12 @@ import logging
 import time
 
 from app import versions
-from app.applier import Replica
 from app.errors import HeadraceError, LogUnavailable, UnknownJob
 from app.jobs import quality
 from app.jobs.errand import Errand, Job
 from app.joining import Joining
 from app.leases import LeaseLost
+from app.replica import Replica
 from app.runtime import Runtime
 from app.snapshots import is_due, snapshot
 from app.turns import Act, Turns

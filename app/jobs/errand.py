@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from app import leases
-from app.applier import Replica
 from app.leases import Lease
+from app.replica import Replica
 from app.runs import LEASE, Cause
 from app.runtime import Runtime
 from app.settings import Settings

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from sqlalchemy.engine import Connection
 
 from app import validation, versions
-from app.applier import Replica
 from app.database import Database
 from app.errors import UnloadableVersion
 from app.jobs.errand import Errand, LongErrand
 from app.live import LiveModel
+from app.replica import Replica
 from app.runtime import Runtime
 from app.turns import Act, Turns
 from app.validation import Candidate, Comparison

@@ -19,11 +19,11 @@ from typing import Any
 import msgspec
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from app.applier import Replica
 from app.errors import HeadraceError, LogUnavailable, NotReady, Overloaded, UnknownModel
 from app.jobs.children import ChildFailed, do_in_child
 from app.jobs.errand import Errand, Job
 from app.leases import Lease, LeaseLost
+from app.replica import Replica
 from app.runs import LEASE, Cause, Change, Ledger, Run, State, changes
 from app.runtime import Runtime
 from learners.states import StateRefused
