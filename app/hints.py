@@ -72,14 +72,14 @@ class Datagrams:
     def open(self, heard: Heard) -> None:
         """Bind a socket; where that cannot be, the slow poll is all there is."""
         self._heard = heard
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            found = self._folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                raise OSError("it belongs to somebody else")
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
-            self._socket.bind(str(self._path))
+            try:
+                self._bind(self._socket)
+            except FileNotFoundError:
+                # Whoever was the last in it removed the folder in between.
+                self._bind(self._socket)
         except OSError as error:
             logger.warning("no hints are heard in %s: %s", self._folder, error)
             self.close()
@@ -116,6 +116,16 @@ class Datagrams:
             self._socket = None
             with suppress(OSError):
                 self._path.unlink()
+            # It stays while others are in it.
+            with suppress(OSError):
+                self._folder.rmdir()
+
+    def _bind(self, bound: socket.socket) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        found = self._folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError("it belongs to somebody else")
+        bound.bind(str(self._path))
 
     def _readable(self) -> None:
         while self._socket is not None:
