@@ -82,11 +82,14 @@ class Workers:
         others = await self._database.read(self._all_told)
         found = []
         for replica in replicas:
+            told = [digests for _, one in others if (digests := one.digests.get(replica.id))]
             for offset, mine in replica.digests.items():
-                said = [told.digests.get(replica.id, {}).get(offset) for _, told in others]
-                agree, all_ = 1 + said.count(mine), 1 + len(said) - said.count(None)
+                # Who has not come so far, or not told it yet, has a voice too.
+                if any(max(digests) < offset for digests in told):
+                    continue
+                said = [digests[offset] for digests in told if offset in digests]
                 # Of two that differ neither knows who is right: both ask the log.
-                if 2 * agree <= all_:
+                if 2 * (1 + said.count(mine)) <= 1 + len(said):
                     found.append(replica)
                     break
         return found
