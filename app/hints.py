@@ -100,12 +100,13 @@ class Datagrams:
                     continue
                 try:
                     self._socket.sendto(said, path)
-                except BlockingIOError:
-                    pass
-                except OSError:
+                except (ConnectionRefusedError, FileNotFoundError):
                     # Whoever bound it is gone.
                     with suppress(OSError):
                         os.unlink(path)
+                except OSError:
+                    # Its buffer is full, or the machine's: the slow poll finds it.
+                    continue
 
     def close(self) -> None:
         """Unbind."""
@@ -169,11 +170,13 @@ class Notifications:
     def close(self) -> None:
         """Let the threads end."""
         self._stop.set()
-        with suppress(OSError):
-            os.write(self._wake[1], b"x")
+        os.write(self._wake[1], b"x")
         self._teller.shutdown(wait=True)
         if self._listener.is_alive():
             self._listener.join(timeout=AGAIN_SECONDS)
+        if not self._listener.is_alive():
+            for end in self._wake:
+                os.close(end)
         if self._telling is not None:
             self._telling.close()
 

@@ -145,7 +145,8 @@ class Predictions:
 
     async def find(self, model_id: int, id: str) -> Remembered | None:
         """A prediction that any process made, if it is not expired. May raise `LogUnavailable`."""
-        return (await self.find_many(model_id, [id])).get(id)
+        # Nothing is remembered under another id, and no database can be asked for all of them.
+        return (await self.find_many(model_id, [id])).get(id) if id.isprintable() else None
 
     async def find_many(self, model_id: int, ids: Iterable[str]) -> dict[str, Remembered]:
         """Those of these predictions that any process made. May raise `LogUnavailable`."""

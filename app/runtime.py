@@ -110,13 +110,13 @@ class Runtime:
     async def find(self, name: str) -> Replica:
         """The replica of a model that another process may have created a moment ago.
 
-        Raises `UnknownModel`, or `NotReady` before all are known.
+        Raises `UnknownModel`, or `NotReady` before all are known; and `LogUnavailable`, where only
+        the database knows whether there is one.
         """
         try:
             return self.replica(name)
         except UnknownModel:
-            with suppress(LogUnavailable):
-                await self.follow()
+            await self.follow()
             return self.replica(name)
 
     def replicas(self) -> list[Replica]:

@@ -174,13 +174,27 @@ def _head_too_large() -> HeadTooLarge:
     return HeadTooLarge(f"The head of the request is over {HEAD_BYTES_MAX:,} bytes. Send less.")
 
 
-def run(settings: Settings, listening: socket.socket, is_kept: bool = False) -> None:
+class Server(uvicorn.Server):
+    """Says in a pipe, if there is one, when it takes connections."""
+
+    ready: int | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections, and say so."""
+        await super().startup(sockets)
+        if self.started and self.ready is not None:
+            os.write(self.ready, b"x")
+            os.close(self.ready)
+
+
+def run(settings: Settings, listening: socket.socket, ready: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was taken in.
 
-    A worker that `is_kept` by a supervisor stops too when its standard input ends. Garbage is
-    collected from here on: who calls this may have left it off while importing.
+    A worker of a supervisor says in the pipe `ready` when it takes connections, and stops too when
+    its standard input ends. Garbage is collected from here on: who calls this may have left it off
+    while importing.
     """
-    if is_kept:
+    if ready is not None:
         threading.Thread(target=_stop_when_orphaned, daemon=True).start()
     files = _raise_file_limit()
     BoundedProtocol.connections_max = min(settings.connections_max, files - FILES_SPARE)
@@ -202,7 +216,8 @@ def run(settings: Settings, listening: socket.socket, is_kept: bool = False) -> 
     config.load()
     gc.freeze()
     gc.enable()
-    server = uvicorn.Server(config)
+    server = Server(config)
+    server.ready = ready
     # An interrupt is raised again once the server has stopped; it stopped as it was told.
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

@@ -69,7 +69,7 @@ class Serving:
             remembered = self._predictions.recall(replica.id, id) or await self._find(replica, id)
             if remembered is not None:
                 return prediction_of(replica.name, id, remembered)
-        await self._reach(replica, checked_offset(request.min_offset))
+        await self._reach(replica, checked_offset(request.min_offset), Patience())
         return self._predict(replica, id, request)
 
     async def predict_many(
@@ -84,6 +84,7 @@ class Serving:
         ids = [request.id for request in requests if isinstance(request, PredictRequest)]
         remembered = await self._find_many(replica, [id for id in ids if type(id) is str])
         answers: list[Prediction | HeadraceError] = []
+        patience = Patience()
         pause_at = time.monotonic() + SLICE_SECONDS
         for request in requests:
             try:
@@ -96,7 +97,7 @@ class Serving:
                 if id is not None and record is not None:
                     answers.append(prediction_of(replica.name, id, record))
                 else:
-                    await self._reach(replica, checked_offset(request.min_offset))
+                    await self._reach(replica, checked_offset(request.min_offset), patience)
                     answers.append(self._predict(replica, id, request))
             except HeadraceError as error:
                 answers.append(error)
@@ -157,11 +158,11 @@ class Serving:
         """How many entries of a model's log this process has not applied, as far as it knows."""
         return self._runtime.replica(model).lag
 
-    async def _reach(self, replica: Replica, offset: int) -> None:
+    async def _reach(self, replica: Replica, offset: int, patience: Patience) -> None:
         """Wait a little until this process has applied what is known of elsewhere. `NotReady`."""
         if replica.model.offset_applied < offset:
             self._runtime.look(replica)
-            await replica.reached(offset, self.settings.min_offset_seconds_max)
+            await replica.reached(offset, patience.left(self.settings.min_offset_seconds_max))
 
     async def _find(self, replica: Replica, id: str) -> Remembered | None:
         return (await self._find_many(replica, [id])).get(id)

@@ -5,17 +5,18 @@
 
 A process that dies is begun again, sooner or later, and the others serve on meanwhile. All hang on
 the supervisor by their standard input: when it is gone, however it went, they stop too.
-SIGTERM and SIGINT stop all; SIGHUP replaces one worker after the other.
+SIGTERM and SIGINT stop all; SIGHUP replaces one worker after the other, each by one that serves.
 """
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.settings import PREFIX, Settings
 
@@ -39,10 +40,9 @@ GRACE_SECONDS = 5.0
 class Child:
     """One process, begun again and again. `command` is what the `headrace` command is given."""
 
-    def __init__(self, name: str, command: Sequence[str], files: Sequence[int] = ()) -> None:
+    def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self._command = [sys.executable, "-m", "app", *command]
-        self._files = tuple(files)
         self._process: subprocess.Popen[bytes] | None = None
         self._began = self._again_at = float("-inf")
         self._deaths = 0
@@ -59,21 +59,16 @@ class Child:
             logger.warning(
                 "%s ended with status %s; it begins again in %g s", self.name, status, seconds
             )
-            self._forget()
+            _let_go(self._process)
+            self._process = None
             self._again_at = time.monotonic() + seconds
         elif time.monotonic() >= self._again_at:
-            self._begin()
+            self._process = self._begun()
 
     def stop(self) -> None:
         """Tell it to stop."""
         if self._process is not None:
             self._process.terminate()
-
-    def replace(self, seconds_max: float) -> None:
-        """Let it finish, and begin it anew."""
-        self.stop()
-        self.ended(seconds_max)
-        self._begin()
 
     def ended(self, seconds_max: float) -> None:
         """Wait for its end, but not for ever."""
@@ -84,23 +79,58 @@ class Child:
                 logger.warning("%s did not stop in time, and is killed", self.name)
                 self._process.kill()
                 self._process.wait()
-            self._forget()
+            _let_go(self._process)
+            self._process = None
 
-    def _begin(self) -> None:
+    def _begun(self, *more: str, files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         self._began = time.monotonic()
-        # An interrupt at the terminal is the supervisor's, which then stops this one.
-        self._process = subprocess.Popen(
-            self._command,
+        return subprocess.Popen(
+            [*self._command, *more],
             stdin=subprocess.PIPE,
             env={JOIN: str(JOIN_SECONDS), **os.environ},
-            pass_fds=self._files,
+            pass_fds=files,
+            # An interrupt at the terminal is the supervisor's, which then stops this one.
             start_new_session=True,
         )
 
-    def _forget(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process = None
+
+class Worker(Child):
+    """A process that serves on a socket, and says when it takes connections."""
+
+    def __init__(self, name: str, listening: socket.socket) -> None:
+        super().__init__(name, ("serve", "--no-jobs", "--socket", str(listening.fileno())))
+        self._socket = listening.fileno()
+        self._says = -1
+
+    def replace(self, seconds_max: float, is_wanted: Callable[[], bool]) -> None:
+        """Let another take its place, which serves before this one stops; or none, if it dies."""
+        before, self._process = self._process, self._begun()
+        while is_wanted() and self._process.poll() is None:
+            if select.select([self._says], [], [], LOOK_SECONDS)[0] and os.read(self._says, 1):
+                break
+        after, self._process = self._process, before
+        if after.poll() is None:
+            self.stop()
+            self.ended(seconds_max)
+            self._process = after
+        else:
+            logger.error("%s is not replaced: what was to take its place died", self.name)
+            _let_go(after)
+
+    def _begun(self, *more: str, files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        if self._says >= 0:
+            os.close(self._says)
+        self._says, said = os.pipe()
+        try:
+            return super()._begun("--ready", str(said), *more, files=(self._socket, said, *files))
+        finally:
+            os.close(said)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Let go of a process that has ended."""
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 class Supervisor:
@@ -108,12 +138,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings, listening: socket.socket, count: int) -> None:
         self._listening = listening
-        descriptor = str(listening.fileno())
         self._seconds_max = settings.stop_seconds_max + GRACE_SECONDS
-        self._workers = [
-            Child(f"worker {n}", ("serve", "--no-jobs", "--socket", descriptor), (int(descriptor),))
-            for n in range(1, count + 1)
-        ]
+        self._workers = [Worker(f"worker {n}", listening) for n in range(1, count + 1)]
         jobs = [Child("the process of the jobs", ("jobs", "--beside"))]
         self._jobs = jobs if settings.jobs != "none" else []
         self._is_stopping = self._is_replacing = False
@@ -142,7 +168,7 @@ class Supervisor:
     def _replace_all(self) -> None:
         for worker in self._workers:
             if not self._is_stopping:
-                worker.replace(self._seconds_max)
+                worker.replace(self._seconds_max, lambda: not self._is_stopping)
 
     def _stop(self, *_: object) -> None:
         self._is_stopping = True

@@ -61,6 +61,18 @@ async def opened(settings: Settings, clock: Callable[[], int] = now_us) -> Async
         await runtime.close()
 
 
+@asynccontextmanager
+async def both(settings: Settings) -> AsyncIterator[tuple[Runtime, Runtime]]:
+    """Two runtimes on one database, as two processes have."""
+    async with opened(settings) as one, opened(settings) as other:
+        yield one, other
+
+
+async def knows(runtime: Runtime) -> None:
+    """Wait until a runtime serves the one model that another created."""
+    await until(lambda: [replica.state for replica in runtime.replicas()] == ["ready"])
+
+
 async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(seconds):

@@ -5,6 +5,7 @@ import functools
 import math
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import permutations, product
@@ -36,7 +37,7 @@ from tests.label_reference import Reference, Said, Told, decided, plain, said_by
 from tests.process import LINEAR
 
 WAITS, KEEPS = (10, 60), (30, 100)
-EARLY_SECONDS = 0.4
+EARLY_SECONDS = 1.0
 """Real time: so long a label waits whose prediction never comes."""
 
 TASKS: dict[str, tuple[Any, list[Any], list[Any], list[Any]]] = {
@@ -122,7 +123,10 @@ class LabelledService(RuleBasedStateMachine):
             some = (label(self.runtimes[h], prediction_id, y, id, name) for h, id, y in sent)
             return gathered(some)
 
+        began = time.monotonic()
         answers = self._at_all(sends, between=between)
+        # On a machine that is this slow, some may have given up waiting.
+        is_slow = early and time.monotonic() - began > EARLY_SECONDS
         rows = self.runner.run(self._rows())
         for name, model in self.models.items():
             is_late = prediction_id in model.asked and (
@@ -133,12 +137,17 @@ class LabelledService(RuleBasedStateMachine):
                 for _, id, y in sent
             ]
             told = list(zip(new, answers[name], strict=True))
-            self._explain(model, prediction_id, told, rows[name])
+            self._explain(model, prediction_id, told, rows[name], is_slow)
         if check:
             self._check()
 
     def _explain(
-        self, model: Reference, id: str, told: list[tuple[Said, Any]], rows: list[Row]
+        self,
+        model: Reference,
+        id: str,
+        told: list[tuple[Said, Any]],
+        rows: list[Row],
+        is_slow: bool,
     ) -> None:
         """Some order of these labels leads by the rules to the log and to all the answers."""
         fresh = [said_by(row) for row in rows if row.prediction_id == id]
@@ -149,13 +158,13 @@ class LabelledService(RuleBasedStateMachine):
         for order in permutations(told):
             added: tuple[Said, ...] = ()
             expected: list[Told] = []
-            for new, _ in order:
-                if not is_known:
+            for new, answer in order:
+                if not is_known or (is_slow and shown(answer, offsets) == "unknown_prediction"):
                     expected.append("unknown_prediction")
                     continue
-                some, answer = decided(model.rules, before + added, new)
+                some, decision = decided(model.rules, before + added, new)
                 added += some
-                expected.append(answer)
+                expected.append(decision)
             tried.append((list(added), expected, [shown(a, offsets) for _, a in order]))
             if list(added) == fresh and tried[-1][1] == tried[-1][2]:
                 if before + added:

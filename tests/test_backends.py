@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.testclient import TestClient
 
 from app.backends import PostgreSQL, SQLite, Turnstile, backend_of, find_pairs, insert_many
 from app.database import Database
@@ -85,6 +86,24 @@ def test_many_rows_go_in_and_pairs_are_found(tmp_path: Path) -> None:
         found = find_pairs(connection, columns, {(1, "p6"), (2, "p6")}, entries.c.offset)
         assert [tuple(row) for row in found] == [(1, "p6", 6)]
     database.close()
+
+
+@pytest.mark.usefixtures("backend")
+def test_what_a_database_cannot_hold_is_no_failure_of_it(client: TestClient) -> None:
+    body = {"name": "m", "task": "binary", "learner": "tree.HoeffdingTreeClassifier"}
+    assert client.post("/v1/models", json=body).status_code == 201
+    assert client.get("/v1/models/m/predictions/a%00b").json()["code"] == "unknown_prediction"
+    unprintable = {"features": {"x": 1}, "id": "a\0b", "label": True}
+    for call in ("predict", "feedback"):
+        reply = client.post(f"/v1/models/m/{call}", json=unprintable)
+        assert reply.status_code == 422, reply.text
+    reply = client.patch("/v1/models/m/versions/1", json={"note": "a\0b"})
+    assert reply.status_code == 422 and "note" in reply.text
+    features = {"na\0me": "te\0xt", "é": "😀"}
+    sent = {"features": features, "label": True, "id": "e1"}
+    assert client.post("/v1/models/m/feedback", json=sent).json()["offset"] == 2
+    [entry] = client.get("/v1/models/m/log?after=1").json()["entries"]
+    assert entry["features"] == features
 
 
 def test_one_at_a_time_passes_the_turnstile(tmp_path: Path) -> None:

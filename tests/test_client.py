@@ -23,8 +23,8 @@ from app.client import (
     UnknownModel,
     UnknownPrediction,
 )
+from tests.pages import ROOT, blocks
 from tests.process import LINEAR
-from tests.test_docs import ROOT, blocks
 
 
 def test_the_client_pulls_in_nothing_of_the_service_but_its_errors() -> None:

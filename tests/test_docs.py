@@ -6,39 +6,32 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import pytest
-from pydantic import BaseModel
-from starlette.testclient import TestClient
 
 import app
-from app import entries, errors, serving
-from app.api import job_schemas, policies, schemas, version_schemas
-from app.api.errors import STATUS, status_of
-from app.cli import group, main
-from app.errors import HeadraceError, StartRefused, code_of
-from app.jobs import SCHEDULE
+from app.cli import main
 from app.settings import ELSEWHERE, Settings
 from learners import catalogue
 from learners.scores import DEFAULTS
 from learners.spec import InvalidSpec, build, complete, complete_metrics
 from learners.substitutes import SUBSTITUTES
+from tests.pages import (
+    API,
+    EACH_PAGE,
+    LEARNERS,
+    OPERATIONS,
+    PAGES,
+    ROOT,
+    blocks,
+    code_spans,
+    table,
+)
 from tests.process import Headrace
-
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text()
-    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
-}
-API, OPERATIONS = PAGES["docs/api.md"], PAGES["docs/operations.md"]
-LEARNERS = PAGES["docs/learners.md"]
-EACH_PAGE = pytest.mark.parametrize("page", PAGES)
 
 VOLATILE = (
     (re.compile(r'"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"'), '"UUID"'),
@@ -48,33 +41,6 @@ VOLATILE = (
     (re.compile(r'"(p50|p90|p99|max)": [\d.e-]+'), r'"\1": "SECONDS"'),
 )
 """What differs from run to run in an answer, and what stands for it when answers are compared."""
-
-
-def blocks(page: str, *languages: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page in these languages, in order: (language, text)."""
-    found = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return [(language, text) for language, text in found if language in languages]
-
-
-def table(page: str, head: str) -> list[list[str]]:
-    """The rows of the table whose head begins so, as cells."""
-    _, _, rest = page.partition(f"\n| {head} |")
-    lines = rest.splitlines()[2:]
-    rows = lines[: next((i for i, line in enumerate(lines) if not line.startswith("|")), None)]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
-
-
-def code_spans(page: str) -> set[str]:
-    """What a page writes as code."""
-    return set(re.findall(r"`([^`\n]+)`", page))
-
-
-def subclasses(error: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
-    """Every error of the service below this one; the client has one of its own."""
-    for below in error.__subclasses__():
-        if below.__module__ == errors.__name__:
-            yield below
-            yield from subclasses(below)
 
 
 def comparable(answer: Any) -> str:
@@ -175,143 +141,10 @@ def test_every_class_of_ours_under_a_name_of_rivers_is_documented() -> None:
     assert all(any(fnmatch(name, span) for name in SUBSTITUTES) for span in said)
 
 
-def test_every_setting_is_documented_with_its_default_and_sentence() -> None:
-    wanted = [
-        [f"`HEADRACE_{name.upper()}`", f"`{field.default}`", str(field.description)]
-        for name, field in Settings.model_fields.items()
-    ]
-    assert table(OPERATIONS, "setting | default") == wanted
-
-
 @EACH_PAGE
 def test_every_variable_that_a_page_names_is_a_setting(page: str) -> None:
     known = {f"HEADRACE_{name.upper()}" for name in Settings.model_fields} | ELSEWHERE
     assert set(re.findall(r"HEADRACE_[A-Z][A-Z_]*", PAGES[page])) <= known
-
-
-def test_every_call_is_documented(client: TestClient) -> None:
-    calls = {
-        f"{method.upper()} {path}"
-        for path, methods in client.get("/openapi.json").json()["paths"].items()
-        for method in methods
-    }
-    assert calls
-    assert calls - code_spans(API) == set()
-    said = {span for span in code_spans(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", span)}
-    assert said - calls == set(), "no call is promised that is not there"
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        schemas.ModelRequest,
-        schemas.ModelAnswer,
-        schemas.PredictRequest,
-        schemas.PredictAnswer,
-        schemas.FeedbackRequest,
-        schemas.FeedbackAnswer,
-        policies.LabelRules,
-        version_schemas.VersionAnswer,
-        version_schemas.SwapRequest,
-        version_schemas.RollbackRequest,
-        version_schemas.UnfreezeRequest,
-        version_schemas.ModelChange,
-        version_schemas.TurnAnswer,
-        version_schemas.Worker,
-        job_schemas.RunAnswer,
-        job_schemas.ScheduleAnswer,
-        job_schemas.ScheduledJob,
-        job_schemas.ScheduleChange,
-        job_schemas.RunRequest,
-        schemas.MetricsAnswer,
-        schemas.PredictionAnswer,
-        schemas.LearnerAnswer,
-        schemas.ParameterAnswer,
-        schemas.LearnersAnswer,
-        schemas.LogEntry,
-        schemas.Problem,
-        schemas.ProblemPlace,
-        schemas.Warned,
-        schemas.Delays,
-    ],
-)
-def test_every_field_is_documented(schema: type[BaseModel]) -> None:
-    assert schema.model_fields.keys() - code_spans(API) == set()
-
-
-def test_every_rule_of_versions_is_documented() -> None:
-    page = PAGES["docs/versions.md"]
-    said = {
-        span for row in table(page, "field of `versions` | default") for span in code_spans(row[0])
-    }
-    fields = policies.VersionRules.model_fields.keys() - {"snapshot"}
-    assert said == fields | {f"snapshot.{n}" for n in policies.SnapshotRules.model_fields}
-    budget = {row[0].strip("`") for row in table(page, "field of `budget` | default")}
-    assert budget == policies.Budget.model_fields.keys()
-
-
-def test_every_count_is_documented() -> None:
-    assert {f"counts.{name}" for name in schemas.Counts.model_fields} <= code_spans(API)
-    assert {f"labels.{name}" for name in schemas.LabelCounts.model_fields} <= code_spans(API)
-
-
-def test_every_error_is_documented_with_its_status() -> None:
-    said = {row[0].strip("`"): int(row[1]) for row in table(API, "code | status")}
-    families = set(STATUS)
-    wanted = {
-        code_of(error): status_of(error(""))
-        for error in subclasses(HeadraceError)
-        if error not in families or not error.__subclasses__()
-        if not issubclass(error, StartRefused)
-    }
-    assert said == wanted
-
-
-def test_the_table_of_families_is_the_codes() -> None:
-    said = {row[0]: int(row[1]) for row in table(API, "family | status")}
-    assert said == {family.__name__: status for family, status in STATUS.items()}
-
-
-def test_the_tree_of_errors_is_drawn_whole() -> None:
-    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
-    assert sorted(drawn) == sorted(error.__name__ for error in subclasses(HeadraceError))
-
-
-def test_every_warning_is_documented() -> None:
-    said = {row[0].strip("`") for row in table(API, "code | on")}
-    described = str(schemas.Warned.model_fields["code"].description)
-    assert said == set(re.findall(r"`(\w+)`", described))
-    assert serving.WARNINGS.keys() <= said
-
-
-def test_every_job_is_documented_with_its_turn() -> None:
-    said = [row[:2] for row in table(OPERATIONS, "job | every")]
-    turns = [
-        (j.name, f"{j.every_seconds} s" if j.every_seconds else "on request") for j in SCHEDULE
-    ]
-    assert said == [[f"`{name}`", turn] for name, turn in turns]
-
-
-def test_every_task_is_documented() -> None:
-    tasks = {f"`{task}`" for task in get_args(entries.Task)}
-    assert {row[0] for row in table(API, "task | labels")} == tasks
-    assert {row[0] for row in table(LEARNERS, "task | the last step is")} == tasks
-
-
-def test_every_kind_of_entry_is_documented_with_its_fields() -> None:
-    said = {row[0].strip("`"): row[1] for row in table(API, "kind | fields")}
-    kinds = {
-        str(kind.__struct_config__.tag): kind.__struct_fields__ for kind in get_args(entries.Entry)
-    }
-    assert said.keys() == kinds.keys()
-    renamed = {"offset": "example_offset"}
-    for kind, fields in kinds.items():
-        assert {renamed.get(field, field) for field in fields} <= code_spans(said[kind])
-    assert set(entries.Served.__struct_fields__) <= code_spans(said["example"])
-
-
-def test_every_type_of_a_feature_and_every_fallback_is_documented() -> None:
-    assert {*get_args(entries.FeatureType), *get_args(entries.Fallback)} <= code_spans(API)
 
 
 @EACH_PAGE
@@ -347,20 +180,6 @@ def test_every_command_of_headrace_that_a_page_names_exists(page: str) -> None:
     commands = [*code_spans(PAGES[page]), *(text for _, text in blocks(PAGES[page], "sh"))]
     named = {name for text in commands for name in re.findall(r"\bheadrace ([a-z]+)", text)}
     assert named <= main.commands.keys()
-
-
-def test_every_command_and_exit_status_is_documented() -> None:
-    page = PAGES["docs/cli.md"]
-    said = [row[0].strip("`").removeprefix("headrace ") for row in table(page, "command | does")]
-    assert said == list(main.commands)
-    statuses = {int(row[0]) for row in table(page, "exit status | means")}
-    known = {value for name, value in vars(group).items() if name.isupper()}
-    assert statuses == {0, *known}
-    load = {o.opts[0] for o in main.commands["load"].params if isinstance(o, click.Option)}
-    assert {row[0].strip("`") for row in table(page, "option | means")} == load - {
-        "--url",
-        "--json",
-    }
 
 
 @EACH_PAGE

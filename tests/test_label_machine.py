@@ -7,6 +7,7 @@ learner that learned what was to be learned, in the order of the log.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.inside import (
 )
 from tests.label_reference import Asked, Reference, Said, plain
 from tests.labelled_service import (
+    EARLY_SECONDS,
     HERE,
     KEEPS,
     OBSERVATIONS,
@@ -133,9 +135,9 @@ class Service(LabelledService):
         here, there = heres
 
         async def between() -> None:
-            runtime = self.runtimes[here]
-            awaited = len(truths) * len(self.models)
-            await until(lambda: runtime.predictions.early._places.total() == awaited)
+            places = self.runtimes[here].predictions.early._places
+            awaited, deadline = len(truths) * len(self.models), time.monotonic() + EARLY_SECONDS
+            await until(lambda: places.total() == awaited or time.monotonic() > deadline)
             asks = (predict(self.runtimes[there], features, id, name) for name in self.models)
             answers = dict(zip(self.models, await asyncio.gather(*asks), strict=True))
             self._asked(id, features, answers)

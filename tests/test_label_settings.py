@@ -15,8 +15,9 @@ from tests.conftest import problem
 from tests.labelling import (
     Model,
 )
+from tests.pages import PAGES, blocks, table
 from tests.process import Headrace
-from tests.test_docs import PAGES, blocks, shell, table
+from tests.test_docs import shell
 
 # The rules themselves.
 

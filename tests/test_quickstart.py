@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 from tests.commands import environment_of, url_of
+from tests.pages import PAGES, blocks
 from tests.process import Headrace
-from tests.test_docs import PAGES, blocks
 
 PAGE = PAGES["docs/quickstart.md"]
 ELSEWHERE = ("make serve", ". .venv/bin/activate")

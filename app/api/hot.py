@@ -33,7 +33,8 @@ async def predict(serving: Serving, model: str, body: bytes) -> Prediction:
     """Answer features by the model as of its last feedback.
 
     What was asked and answered is remembered, so that the label can come later by the answer's
-    `id`. The same `id` again gives the same answer.
+    `id`. The same `id` again gives the same answer. A process that has not applied all that it
+    knows of says so in the header `X-Headrace-Lag`.
     """
     return await serving.predict(model, decode(body, _predict_decoder))
 

@@ -90,11 +90,15 @@ class VersionPage(Schema):
     next: int | None
 
 
+WITHOUT_NUL = r"^[^\x00]*$"
+"""What a text is that any database can hold."""
+
+
 class VersionChange(Schema):
     """What is to be changed of a version."""
 
     pinned: bool | None = None
-    note: str | None = Field(None, max_length=10_000)
+    note: str | None = Field(None, max_length=10_000, pattern=WITHOUT_NUL)
 
 
 class SwapRequest(Schema):

@@ -74,7 +74,10 @@ def main() -> None:
 )
 @click.option("--no-jobs", is_flag=True, help="Run no jobs: another process does, or nobody.")
 @click.option("--socket", "descriptor", type=int, hidden=True, help="Serve on this open socket.")
-def serve(host: str, port: int, workers: int, no_jobs: bool, descriptor: int | None) -> None:
+@click.option("--ready", type=int, hidden=True, help="Say in this open pipe when it serves.")
+def serve(
+    host: str, port: int, workers: int, no_jobs: bool, descriptor: int | None, ready: int | None
+) -> None:
     """Serve predict, feedback and the rest over HTTP, with the jobs in a process beside.
 
     \b
@@ -106,7 +109,7 @@ def serve(host: str, port: int, workers: int, no_jobs: bool, descriptor: int | N
     listening = listen(host, port) if descriptor is None else socket.socket(fileno=descriptor)
     from app.server import run
 
-    run(settings, listening, is_kept=descriptor is not None)
+    run(settings, listening, ready)
 
 
 @main.group(short_help="Run the jobs, and no server; or see them.", invoke_without_command=True)
