@@ -10,7 +10,8 @@ little without the others on the same machine at the same time. Every answer mus
 two versions, and none may fail.
 
 With `--free-core` the jobs have the last core for themselves, and all others share the rest: what a
-snapshot costs while a core is free.
+snapshot costs while a core is free. There are then also phases in which that core has work that has
+nothing to do with the service: cores share caches and memory, and what that costs no program saves.
 """
 
 import json
@@ -42,6 +43,12 @@ NUMBERS = [f"n{i}" for i in range(8)]
 PLAIN_BYTES_MIN = 50_000_000
 BATCH = 500
 PHASE_SECONDS = 5.0
+BUSY = """
+import pickle, zstandard
+things = [{n: [float(n)] * 5} for n in range(100_000)]
+while True:
+    zstandard.compress(pickle.dumps(things, protocol=5), 1)
+"""
 ASK_SECONDS = 0.5
 """How often it is asked whether a snapshot is done; asking costs what is measured."""
 
@@ -126,6 +133,17 @@ def snapshot(service: Headrace) -> int:
     return int(service.get(f"/v1/models/{MODEL}/versions?limit=1").body["versions"][0]["number"])
 
 
+@contextmanager
+def busy(core: int) -> Iterator[None]:
+    """Meanwhile a core pickles and compresses, for nobody."""
+    process = subprocess.Popen(["taskset", "-c", str(core), sys.executable, "-c", BUSY])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def plain_bytes(examples: int) -> int:
     """How large the plain pickle of the forest is: of one that learned the same, as River made it.
 
@@ -168,7 +186,8 @@ def main(swaps: int, predicts: float, feedbacks: float, examples: int, free_core
             service.start()
             if free_core:
                 jobs = jobs_on(cores[-1], service)
-            run(service, swaps, {"predict": predicts, "feedback": feedbacks}, examples)
+            rates = {"predict": predicts, "feedback": feedbacks}
+            run(service, swaps, rates, examples, cores[-1] if free_core else None)
         finally:
             service.kill()
             if jobs is not None:
@@ -187,7 +206,9 @@ def jobs_on(core: int, service: Headrace) -> subprocess.Popen[bytes]:
         )
 
 
-def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -> None:
+def run(
+    service: Headrace, swaps: int, rates: dict[str, float], examples: int, free: int | None
+) -> None:
     """Make the versions, then swap them under load."""
     rules = {"snapshot": {"every_seconds": None, "every_examples": None}}
     service.create(MODEL, learner=LEARNER, versions=rules)
@@ -226,6 +247,9 @@ def run(service: Headrace, swaps: int, rates: dict[str, float], examples: int) -
             until = time.monotonic() + PHASE_SECONDS
             while time.monotonic() < until:
                 snapshot(service)
+        if free is not None:
+            with busy(free), phase("foreign work", phases):
+                time.sleep(PHASE_SECONDS)
     ours.send("stop")
     found = ours.recv()
     client.join()
