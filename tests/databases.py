@@ -110,9 +110,13 @@ def _answers(url: URL) -> bool:
 
 
 class Server:
-    """A server of the tests' own, from what is installed. Raises `NoServer` if nothing is."""
+    """A server of the tests' own, from what is installed. Raises `NoServer` if nothing is.
 
-    def __init__(self) -> None:
+    It is reached by a socket in its folder, and on the port 5432 of the addresses `listen`.
+    """
+
+    def __init__(self, listen: str = "") -> None:
+        self._listen = listen
         found = [shutil.which("initdb"), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
         programs = [Path(each).parent for each in found if each]
         if not programs:
@@ -124,6 +128,8 @@ class Server:
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self._run("initdb", "-U", "headrace", "--auth=trust", "-E", "UTF8")
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
         self.url = URL.create(
             "postgresql",
             username="headrace",
@@ -133,7 +139,7 @@ class Server:
 
     def start(self) -> None:
         """Start it; return once it takes connections."""
-        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300"
+        options = f"-k {self.folder} -c listen_addresses='{self._listen}' -c max_connections=300"
         self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:

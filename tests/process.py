@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tests.databases import fresh
 
 START_SECONDS = 120.0
+LOOPBACK = "127.0.0.1"
 LINEAR = ["preprocessing.StandardScaler", "linear_model.LogisticRegression"]
 
 
@@ -30,8 +31,8 @@ class Reply(NamedTuple):
 class Connection:
     """One kept-alive connection to a service."""
 
-    def __init__(self, port: int, timeout: float = 60.0) -> None:
-        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    def __init__(self, port: int, timeout: float = 60.0, address: str = LOOPBACK) -> None:
+        self._http = http.client.HTTPConnection(address, port, timeout=timeout)
 
     def call(self, method: str, path: str, body: Any = None) -> Reply:
         """Send a request; bytes go as they are, anything else as JSON."""
@@ -64,6 +65,9 @@ class Headrace:
         self.url = fresh(folder)
         self.port = free_port()
         self.log = folder / "serve.log"
+        self.address = LOOPBACK
+        self.before: list[str] = []
+        """What the command is begun by, like `ip netns exec host`."""
         self.arguments: list[str] = []
         """What the command is given besides the port."""
         self.environment = {
@@ -75,9 +79,10 @@ class Headrace:
 
     def start(self, ready: bool = True) -> "Headrace":
         """Start the process; return once it is ready, or at least alive."""
+        command = [sys.executable, "-m", "app", "serve", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--port", str(self.port), *self.arguments],
+                [*self.before, *command, *self.arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
@@ -103,7 +108,7 @@ class Headrace:
     @property
     def url_http(self) -> str:
         """Where it is reached."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -125,7 +130,7 @@ class Headrace:
 
     def connect(self, timeout: float = 60.0) -> Connection:
         """A connection of one's own, for a thread or for many calls."""
-        return Connection(self.port, timeout)
+        return Connection(self.port, timeout, self.address)
 
     def call(self, method: str, path: str, body: Any = None) -> Reply:
         """One request on a connection of its own."""
@@ -166,6 +171,14 @@ def headrace(folder: Path, **environment: str) -> Iterator[Headrace]:
         yield service
     finally:
         service.kill()
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def free_port() -> int:

@@ -2,15 +2,14 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from tests.process import Headrace
+from tests.process import Headrace, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("backend")]
 
@@ -43,14 +42,6 @@ def children(pid: int) -> dict[int, str]:
 def workers(service: Headrace) -> list[int]:
     """The process numbers of the workers."""
     return [pid for pid, command in children(service.pid).items() if " serve " in command]
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def taught(service: Headrace, n: int) -> int:
