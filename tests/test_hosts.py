@@ -65,12 +65,12 @@ def test_who_is_cut_off_refuses_feedback_and_catches_up(
         reply = there.post("/v1/models/linear/feedback", {"features": {"a": 1}, "label": True})
         assert reply.status == 503 and reply.headers["retry-after"], reply
         assert time.monotonic() - began < 20, "who waits is told soon"
-        until(lambda: warned(there) == ["degraded"] and not is_ready(there), 20)
+        until(lambda: "degraded" in warned(there) and not is_ready(there), 20)
         while time.monotonic() - began < CUT_SECONDS:
-            assert warned(there) == ["degraded"] and not is_ready(there)
+            assert "degraded" in warned(there) and not is_ready(there)
             time.sleep(0.1)
         hosts[1].database.mend()
-        until(lambda: warned(there) == [] and is_ready(there), 60)
+        until(lambda: "degraded" not in warned(there) and is_ready(there), 60)
 
 
 def warned(server: Headrace) -> list[str]:
