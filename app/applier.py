@@ -200,12 +200,16 @@ class Applier:
         elif replica.lag and not replica.holds:
             self.spawn(self.catch_up(replica))
 
+    def source(self, replica: Replica) -> Source:
+        """A model's log, whose replay ends when this process stops."""
+        return Source(self._database, replica.registered, self._stop)
+
     async def prepare_ahead(self, replica: Replica, entry: Turn) -> None:
         """Load what an entry will want, so that nothing waits for it when it is applied.
 
         Raises `UnloadableVersion`, `UnknownVersion`, `LogUnavailable`.
         """
-        source = Source(self._database, replica.registered, self._stop)
+        source = self.source(replica)
         work = partial(ready, source, replica.model, entry)
         prepared = await asyncio.get_running_loop().run_in_executor(self._replayer, work)
         if prepared is not None:
@@ -213,7 +217,7 @@ class Applier:
 
     async def _prepare(self, replica: Replica, live: LiveModel, wanted: Unprepared) -> None:
         """Make the learner that an entry wants, then go on applying. Its entries are held back."""
-        source = Source(self._database, replica.registered, self._stop)
+        source = self.source(replica)
         try:
             prepared = await self._in_thread(partial(prepare, source, live, wanted))
             if prepared is not None:
@@ -242,7 +246,7 @@ class Applier:
         replica.answer_waiters(NotReady(f"The model {replica.name!r} stopped. Nothing was lost."))
 
     async def _replay_into(self, replica: Replica, broke: Broke | None) -> None:
-        source = Source(self._database, replica.registered, self._stop)
+        source = self.source(replica)
         try:
             done = await self._in_thread(partial(replay, source, broke, replica.safe_point))
         except Exception:

@@ -161,13 +161,17 @@ class LiveModel:
         """Answer features, by the learner or, where it breaks, by what the labels say."""
         learner = self.learner if self.champion is None else self.champion
         if learner is None:
-            return Reply(self._prior(), "the learner is being rebuilt")
+            return self.fallback()
         # A copy: what is remembered of a prediction is what was sent.
         x = dict(features if learner.keeps_null else without_missing(features))
         try:
             return Reply(learner.predict(x))
         except LearnerBroke as error:
             return Reply(self._prior(), f"{error}{_hint(features)}")
+
+    def fallback(self) -> Reply:
+        """What is answered while the learner is being rebuilt."""
+        return Reply(self._prior(), "the learner is being rebuilt")
 
     def own_answer(self, features: Features) -> Answer:
         """What the learner itself says, also of a model that answers from another version."""

@@ -66,6 +66,7 @@ class Runtime:
         self._hinted: set[int] = set()
         self._heard = asyncio.Event()
         self._tailed = False
+        self.reproducing = asyncio.Semaphore(1)
         self._rehearsing = asyncio.Semaphore(1)
         self._creating = asyncio.Lock()
         self._following = asyncio.Lock()

@@ -10,6 +10,7 @@ from typing import Any
 
 from river import base
 
+from learners.explanation import Explanation, explain
 from learners.scoring import Answer, Label, Scoreboard
 from learners.spec import Spec, Task, build, gives_probabilities, keeps_null
 from learners.straight import calls_of
@@ -100,6 +101,10 @@ class Learner:
         except BaseException as error:
             raise _panic(error) from error
         return answer
+
+    def explain(self, x: Features) -> Explanation:
+        """What drives the answer to features that the learner can answer, if it can tell."""
+        return explain(self._model, x)
 
     def score(self, y: Label | None, answer: Answer, number: int = 0) -> None:
         """Count what was answered against the label. No answer, or no label, is not scored.

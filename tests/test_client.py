@@ -93,6 +93,7 @@ def test_every_call_from_asyncio(caller: Client, url: str) -> None:
             asked = await client.predict("n", {"x": 1})
             taught = await client.feedback("n", True, prediction_id=asked.id)
             assert (await client.prediction("n", asked.id)).feedback_id == taught.id
+            assert (await client.reproduce("n", asked.id)).equal
             assert (await client.metrics("n")).counts.labelled == 1
             assert [entry.kind async for entry in client.log("n")] == ["created", "example"]
             assert (await client.learners()).learners

@@ -38,6 +38,7 @@ VOLATILE = (
     (re.compile(r'"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)"'), '"INSTANT"'),
     (re.compile(r'"at": \d{16}'), '"at": "INSTANT"'),
     (re.compile(r'"delay_seconds": [\d.e-]+'), '"delay_seconds": "SECONDS"'),
+    (re.compile(r'"stamps": \{[^}]*\}'), '"stamps": "STAMPS"'),
     (re.compile(r'"(p50|p90|p99|max)": [\d.e-]+'), r'"\1": "SECONDS"'),
 )
 """What differs from run to run in an answer, and what stands for it when answers are compared."""

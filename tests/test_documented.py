@@ -71,6 +71,7 @@ def test_every_call_is_documented(client: TestClient) -> None:
         job_schemas.RunRequest,
         schemas.MetricsAnswer,
         schemas.PredictionAnswer,
+        schemas.ReproductionAnswer,
         schemas.LearnerAnswer,
         schemas.ParameterAnswer,
         schemas.LearnersAnswer,

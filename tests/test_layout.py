@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app.api.bounds", "app.api.streams"),
     ("app.api.policies",),
     ("app.api.deps", "app.api.bodies", "app.api.errors", "app.api.room"),
-    ("app.serving",),
+    ("app.reproduction", "app.serving"),
     ("app.joining",),
     ("app.claims", "app.snapshots", "app.turns"),
     ("app.rules", "app.runtime"),
@@ -75,7 +75,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("learners.evaluation",),
     ("learners.learner",),
-    ("learners.scoring", "learners.spec", "learners.straight"),
+    ("learners.explanation", "learners.scoring", "learners.spec", "learners.straight"),
     ("learners.scores", "learners.catalogue", "learners.cost"),
     ("learners.assembly", "learners.rehearsal"),
     ("learners.branches", "learners.defaults", "learners.values"),
@@ -101,7 +101,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 ENTRANCES = {
     f"learners.{n}"
-    for n in ("spec", "learner", "scoring", "catalogue", "cost", "evaluation", "states")
+    for n in (
+        *("spec", "learner", "scoring", "explanation"),
+        *("catalogue", "cost", "evaluation", "states"),
+    )
 }
 """The modules of `learners` that the service may know."""
 

@@ -35,6 +35,7 @@ CALLS = {
     ("get", "/v1/models/{model}/log"),
     ("get", "/v1/models/{model}/metrics"),
     ("get", "/v1/models/{model}/predictions/{id}"),
+    ("get", "/v1/models/{model}/predictions/{id}/reproduce"),
     ("post", "/v1/models/{model}/predict"),
     ("post", "/v1/models/{model}/feedback"),
     ("post", "/v1/models/{model}/predict/batch"),

@@ -12,6 +12,7 @@ from app.log import Row
 from app.monitoring import Monitor
 from app.predictions import Remembered
 from app.replica import Replica
+from app.reproduction import reproduce
 from app.serving import prediction_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -89,6 +90,28 @@ async def show_log(
     rows = await runtime.log.read(replica.id, after, limit)
     following = rows[-1].offset if rows and rows[-1].offset < replica.model.offset_applied else None
     return schemas.LogPage(entries=[log_entry(row) for row in rows], next=following)
+
+
+@router.get("/{model}/predictions/{id:path}/reproduce", responses=responses(404, 503))
+async def reproduce_prediction(
+    replica: ModelHere, id: str, runtime: RuntimeHere
+) -> schemas.ReproductionAnswer:
+    """Make the state that gave an answer again, from the log, and ask it again.
+
+    It also says what drove the answer: each feature's part in a linear model's sum, or the path
+    through a tree.
+    """
+    found = await reproduce(runtime, replica, id)
+    answers = (prediction_of(replica.name, id, each) for each in (found.remembered, found.again))
+    answer, again = (schemas.PredictAnswer(**entries.plain(each)) for each in answers)
+    return schemas.ReproductionAnswer(
+        equal=found.equal,
+        answer=answer,
+        again=again,
+        stamps=entries.plain(found.stamps),
+        contributions=found.explanation.contributions,
+        path=found.explanation.path,
+    )
 
 
 @router.get("/{model}/predictions/{id:path}", responses=responses(404, 503))

@@ -327,6 +327,17 @@ class PredictionAnswer(Schema):
     feedback_offset: int | None
 
 
+class ReproductionAnswer(Schema):
+    """A prediction that the state which gave it was asked again, and whether it says the same."""
+
+    equal: bool
+    answer: PredictAnswer
+    again: PredictAnswer
+    stamps: dict[str, str]
+    contributions: dict[str, float] | None
+    path: list[str] | None
+
+
 class ParameterAnswer(Schema):
     """A parameter of something that can be named in a spec."""
 

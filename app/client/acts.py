@@ -6,6 +6,7 @@ from urllib.parse import quote, urlencode
 
 from app.client.answers import (
     Model,
+    Reproduction,
     Run,
     RunPage,
     Schedule,
@@ -87,6 +88,11 @@ def unfreeze(model: str, learn: bool, reason: str) -> Call[Turned]:
 def change_model(model: str, changes: ModelChanges) -> Call[Model]:
     """Change a model."""
     return Call("PATCH", path_of(model), Model, dict(changes))
+
+
+def reproduce(model: str, id: str) -> Call[Reproduction]:
+    """What the state that answered an id says again."""
+    return Call("GET", path_of(model, "predictions", id, "reproduce"), Reproduction)
 
 
 def runs(where: RunFilter, before: int | None) -> Call[RunPage]:

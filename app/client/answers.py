@@ -166,6 +166,19 @@ class RememberedPrediction(msgspec.Struct, frozen=True):
     feedback_offset: int | None = None
 
 
+class Reproduction(msgspec.Struct, frozen=True):
+    """What was answered, and what the state that answered it says `again`; of a linear model each
+    feature's part in its sum, of a tree the path.
+    """
+
+    equal: bool
+    answer: Prediction
+    again: Prediction
+    stamps: dict[str, str]
+    contributions: dict[str, float] | None = None
+    path: list[str] | None = None
+
+
 class LogEntry(msgspec.Struct, frozen=True):
     """An entry of a model's log. `fields` is what it holds besides, by its `kind`."""
 

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from app.client import acts
 from app.client.acts import ModelChanges, Replay, RunFilter
-from app.client.answers import Model, Run, Schedule, ScheduledJob, Turned, Version
+from app.client.answers import Model, Reproduction, Run, Schedule, ScheduledJob, Turned, Version
 from app.client.calls import Answer, Call
 
 
@@ -63,6 +63,10 @@ class Operating:
     def change_model(self, model: str, **changes: Unpack[ModelChanges]) -> Model:
         """Change a model's description, its rules for versions, or its budget."""
         return self._call(acts.change_model(model, changes))
+
+    def reproduce(self, model: str, id: str) -> Reproduction:
+        """Ask the very state that gave an answer again, made from the log."""
+        return self._call(acts.reproduce(model, id))
 
     def runs(self, **where: Unpack[RunFilter]) -> Iterator[Run]:
         """The runs of jobs, newest first, read page by page."""
@@ -151,6 +155,10 @@ class AsyncOperating:
     async def change_model(self, model: str, **changes: Unpack[ModelChanges]) -> Model:
         """Change a model's description, its rules for versions, or its budget."""
         return await self._call(acts.change_model(model, changes))
+
+    async def reproduce(self, model: str, id: str) -> Reproduction:
+        """Ask the very state that gave an answer again, made from the log."""
+        return await self._call(acts.reproduce(model, id))
 
     async def runs(self, **where: Unpack[RunFilter]) -> AsyncGenerator[Run, None]:
         """The runs of jobs, newest first, read page by page."""
