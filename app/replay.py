@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Lock
 from typing import NamedTuple
 
 from app import entries, log, versions
@@ -104,23 +104,42 @@ def replay(
             return Replayed(live, unrecorded, safe_point)
 
 
-@contextmanager
-def aside() -> Iterator[None]:
-    """While a thread makes much that stays: let others have the interpreter, look for no garbage.
+class Aside:
+    """While threads make much: let others have the interpreter, look for no garbage.
 
     To look through a large learner again and again would take most of the time, and all of the
-    interpreter. What it is made of refers to itself nowhere, so nothing is lost by never looking.
+    interpreter. What it is made of refers to itself nowhere, so nothing is lost by never looking:
+    not at what `stays`, and what does not must be let go of inside.
     """
-    before, was_enabled = sys.getswitchinterval(), gc.isenabled()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
-        sys.setswitchinterval(before)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._seconds, self._was_enabled = 0.0, False
+
+    @contextmanager
+    def __call__(self, stays: bool = True) -> Iterator[None]:
+        """Be in it; the last who leaves puts the interpreter back."""
+        with self._lock:
+            if not self._inside:
+                self._seconds, self._was_enabled = sys.getswitchinterval(), gc.isenabled()
+                sys.setswitchinterval(SWITCH_SECONDS)
+                gc.disable()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if stays:
+                    gc.freeze()
+                if not self._inside:
+                    if self._was_enabled:
+                        gc.enable()
+                    sys.setswitchinterval(self._seconds)
+
+
+aside = Aside()
 
 
 def ready(source: Source, live: LiveModel, entry: Turn) -> Prepared | None:

@@ -11,7 +11,7 @@ from app.features import without_missing
 from app.joining import unknown_prediction
 from app.live import LiveModel, served_of
 from app.predictions import Remembered
-from app.replay import ReplayStopped, Source, aside, replay
+from app.replay import ReplayStopped, Source, aside, let_go, replay
 from app.replica import Replica
 from app.runtime import Runtime
 from app.versions import Stamps, stamps_of
@@ -49,8 +49,16 @@ async def reproduce(runtime: Runtime, replica: Replica, id: str) -> Reproduced:
 
 
 def _reproduced(source: Source, remembered: Remembered) -> Reproduced:
-    with aside():
+    with aside(stays=False):
         live = replay(source, until=remembered.offset).live
+        try:
+            return _asked_again(live, remembered)
+        finally:
+            learners = (live.learner, live.champion)
+            let_go([learner for learner in learners if learner is not None])
+
+
+def _asked_again(live: LiveModel, remembered: Remembered) -> Reproduced:
     served = _served_again(live, remembered)
     again = Remembered(remembered.features, served, live.version, live.offset_applied)
     is_equal = (

@@ -4,6 +4,7 @@ The sum is the model's own, so it is shown for what it is: before the link funct
 features as the steps before the model leave them. A path is as River's `debug_one` tells it.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from river import linear_model, tree
@@ -14,7 +15,7 @@ TREES = (tree.HoeffdingTreeClassifier, tree.HoeffdingTreeRegressor)
 
 
 class Explanation(NamedTuple):
-    """Of a linear model `contributions`, of a tree its `path`; of all others neither."""
+    """Of a linear model `contributions`, if they are finite; of a tree its `path`; else neither."""
 
     contributions: dict[str, float] | None = None
     path: list[str] | None = None
@@ -29,7 +30,8 @@ def explain(model: Any, x: dict[str, Any]) -> Explanation:
         parts = {
             str(name): float(weights[name] * value) for name, value in x.items() if name in weights
         }
-        return Explanation({**parts, INTERCEPT: float(model.intercept)})
+        parts[INTERCEPT] = float(model.intercept)
+        return Explanation(parts) if all(map(math.isfinite, parts.values())) else Explanation()
     if isinstance(model, TREES):
         told = model.debug_one(x) or ""
         return Explanation(None, [line.strip() for line in told.splitlines() if line.strip()])
