@@ -17,6 +17,7 @@ and its answer says so.
 
 import asyncio
 import logging
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -51,6 +52,11 @@ CLOSE_TRIES = 3
 
 SETTLE_CHUNK = 500
 """How many due predictions are settled at once."""
+
+FOREIGN_SECONDS = 0.3
+"""How long another process may take to write a prediction: thrice the longest pause, about."""
+
+FOREIGN_POLL_SECONDS = 0.01
 
 FIND_CHUNK = 500
 """How many predictions are looked up in one query."""
@@ -144,9 +150,19 @@ class Predictions:
         return None if held is None else self._unexpired(held.due_at, held.body)
 
     async def find(self, model_id: int, id: str) -> Remembered | None:
-        """A prediction that any process made, if it is not expired. May raise `LogUnavailable`."""
+        """A prediction that any process made, if it is not expired. May raise `LogUnavailable`.
+
+        What another process answered a moment ago is waited for until it is written.
+        """
         # Nothing is remembered under another id, and no database can be asked for all of them.
-        return (await self.find_many(model_id, [id])).get(id) if id.isprintable() else None
+        if not id.isprintable():
+            return None
+        deadline = time.monotonic() + FOREIGN_SECONDS
+        while (found := (await self.find_many(model_id, [id])).get(id)) is None:
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(FOREIGN_POLL_SECONDS)
+        return found
 
     async def find_many(self, model_id: int, ids: Iterable[str]) -> dict[str, Remembered]:
         """Those of these predictions that any process made. May raise `LogUnavailable`."""

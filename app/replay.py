@@ -206,7 +206,7 @@ def learner_at(source: Source, number: int, offset: int) -> LiveModel:
     try:
         return _loaded(source, number, Pace())
     except (UnknownVersion, UnloadableVersion) as error:
-        logger.warning(
+        logger.info(
             "model %r: %s Its state is made again from the log.", source.registered.name, error
         )
     return replay(source, until=offset).live

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from app.entries import Served
-from app.errors import NotReady
+from app.errors import NotReady, UnknownModel
 from app.features import without_missing
 from app.joining import unknown_prediction
 from app.live import LiveModel, served_of
@@ -36,7 +36,8 @@ class Reproduced(NamedTuple):
 async def reproduce(runtime: Runtime, replica: Replica, id: str) -> Reproduced:
     """Ask the state that answered this prediction again; one is made at a time.
 
-    Raises `UnknownPrediction`, also of one that is expired; `LogUnavailable`; `NotReady`.
+    Raises `UnknownPrediction`, also of one that is expired; `UnknownModel` if it was deleted
+    meanwhile; `LogUnavailable`; `NotReady`.
     """
     remembered = await runtime.predictions.find(replica.id, id)
     if remembered is None:
@@ -52,6 +53,9 @@ def _reproduced(source: Source, remembered: Remembered) -> Reproduced:
     with aside(stays=False):
         live = replay(source, until=remembered.offset).live
         try:
+            if live.offset_applied < remembered.offset:
+                name = source.registered.name
+                raise UnknownModel(f"The model {name!r} was deleted meanwhile.")
             return _asked_again(live, remembered)
         finally:
             learners = (live.learner, live.champion)

@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 RESTORED_SECONDS = 0.02
 """How often it is looked whether the models serve."""
 
+NEW_SECONDS = 0.5
+"""How long a request waits for a model that is being restored here."""
+
 
 class Runtime:
     """One process's models, ready to serve. `clock` gives microseconds since 1970.
@@ -115,10 +118,16 @@ class Runtime:
         the database knows whether there is one.
         """
         try:
-            return self.replica(name)
+            replica = self.replica(name)
         except UnknownModel:
             await self.follow()
-            return self.replica(name)
+            replica = self.replica(name)
+        if replica.state == "restoring":
+            # A new one is there in a moment; an old one may take long, and is not waited for.
+            deadline = time.monotonic() + NEW_SECONDS
+            while replica.state == "restoring" and time.monotonic() < deadline:
+                await asyncio.sleep(RESTORED_SECONDS)
+        return replica
 
     def replicas(self) -> list[Replica]:
         """The replicas of all models, by name."""

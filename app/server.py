@@ -183,7 +183,9 @@ class Server(uvicorn.Server):
         """Take connections, and say so."""
         await super().startup(sockets)
         if self.started and self.ready is not None:
-            os.write(self.ready, b"x")
+            # Nobody may wait for it any more: who was told to replace this one, or is gone.
+            with suppress(BrokenPipeError):
+                os.write(self.ready, b"x")
             os.close(self.ready)
 
 

@@ -103,19 +103,23 @@ class Worker(Child):
         self._says = -1
 
     def replace(self, seconds_max: float, is_wanted: Callable[[], bool]) -> None:
-        """Let another take its place, which serves before this one stops; or none, if it dies."""
+        """Let another take its place, which serves before this one stops; or none, if it cannot."""
         before, self._process = self._process, self._begun()
-        while is_wanted() and self._process.poll() is None:
+        joins = float(os.environ.get(JOIN, JOIN_SECONDS))
+        deadline = time.monotonic() + joins + seconds_max
+        while is_wanted() and self._process.poll() is None and time.monotonic() < deadline:
             if select.select([self._says], [], [], LOOK_SECONDS)[0] and os.read(self._says, 1):
-                break
-        after, self._process = self._process, before
-        if after.poll() is None:
-            self.stop()
-            self.ended(seconds_max)
-            self._process = after
-        else:
-            logger.error("%s is not replaced: what was to take its place died", self.name)
-            _let_go(after)
+                self._process, after = before, self._process
+                self.stop()
+                self.ended(seconds_max)
+                self._process = after
+                return
+        if is_wanted():
+            logger.error("%s is not replaced: what was to take its place does not serve", self.name)
+        self._process.kill()
+        self._process.wait()
+        _let_go(self._process)
+        self._process = before
 
     def _begun(self, *more: str, files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         if self._says >= 0:
@@ -142,7 +146,8 @@ class Supervisor:
         self._workers = [Worker(f"worker {n}", listening) for n in range(1, count + 1)]
         jobs = [Child("the process of the jobs", ("jobs", "--beside"))]
         self._jobs = jobs if settings.jobs != "none" else []
-        self._is_stopping = self._is_replacing = False
+        self._is_replacing = False
+        self._stopped_by: int | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -150,7 +155,7 @@ class Supervisor:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._replace)
         logger.info("%d workers serve, kept by process %d", len(self._workers), os.getpid())
-        while not self._is_stopping:
+        while self._stopped_by is None:
             for child in (*self._workers, *self._jobs):
                 child.keep()
             if self._is_replacing:
@@ -164,14 +169,18 @@ class Supervisor:
                 child.stop()
             for child in children:
                 child.ended(deadline - time.monotonic())
+        if self._stopped_by == signal.SIGTERM:
+            # It ends as one process does that is stopped so.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
 
     def _replace_all(self) -> None:
         for worker in self._workers:
-            if not self._is_stopping:
-                worker.replace(self._seconds_max, lambda: not self._is_stopping)
+            if self._stopped_by is None:
+                worker.replace(self._seconds_max, lambda: self._stopped_by is None)
 
-    def _stop(self, *_: object) -> None:
-        self._is_stopping = True
+    def _stop(self, number: int, _: object) -> None:
+        self._stopped_by = number
 
     def _replace(self, *_: object) -> None:
         self._is_replacing = True

@@ -103,8 +103,12 @@ class Learner:
         return answer
 
     def explain(self, x: Features) -> Explanation:
-        """What drives the answer to features that the learner can answer, if it can tell."""
-        return explain(self._model, x)
+        """What drives the answer to features; nothing where the learner cannot tell."""
+        try:
+            return explain(self._model, x)
+        except Exception:
+            # An answer is not worth less because what drove it cannot be shown.
+            return Explanation()
 
     def score(self, y: Label | None, answer: Answer, number: int = 0) -> None:
         """Count what was answered against the label. No answer, or no label, is not scored.

@@ -8,6 +8,7 @@ have one: nothing is skipped.
 import atexit
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -112,11 +113,14 @@ def _answers(url: URL) -> bool:
 class Server:
     """A server of the tests' own, from what is installed. Raises `NoServer` if nothing is.
 
-    It is reached by a socket in its folder, and on the port 5432 of the addresses `listen`.
+    It is reached by a socket in its folder, and on the addresses `listen`, on its own port.
     """
 
     def __init__(self, listen: str = "") -> None:
         self._listen = listen
+        with socket.socket() as free:
+            free.bind(("", 0))
+            self.port = int(free.getsockname()[1])
         found = [shutil.which("initdb"), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
         programs = [Path(each).parent for each in found if each]
         if not programs:
@@ -133,13 +137,15 @@ class Server:
         self.url = URL.create(
             "postgresql",
             username="headrace",
+            port=self.port,
             database="postgres",
             query={"host": str(self.folder)},
         )
 
     def start(self) -> None:
         """Start it; return once it takes connections."""
-        options = f"-k {self.folder} -c listen_addresses='{self._listen}' -c max_connections=300"
+        where = f"-p {self.port} -k {self.folder} -c listen_addresses='{self._listen}'"
+        options = f"{where} -c max_connections=300"
         self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:

@@ -13,9 +13,10 @@ _numbers = count()
 class Link:
     """A network between a host and this machine, which can be cut."""
 
-    def __init__(self, host: str, third: int) -> None:
+    def __init__(self, host: str) -> None:
         number = next(_numbers)
-        # 198.18.0.0/15 is set apart for tests of networks.
+        # 198.18.0.0/15 is set apart for tests of networks; what was killed may have left some.
+        third = (4 * os.getpid() + number) % 256
         self.near, self.far = f"198.18.{third}.1", f"198.18.{third}.2"
         self._device, far = f"hr{os.getpid()}n{number}", f"hr{os.getpid()}f{number}"
         ip("link", "add", self._device, "type", "veth", "peer", "name", far, "netns", host)
@@ -36,11 +37,11 @@ class Link:
 class Host:
     """A namespace with a link for its clients, and another to the database."""
 
-    def __init__(self, third: int) -> None:
-        self.name = f"headrace-{os.getpid()}-{third}"
+    def __init__(self) -> None:
+        self.name = f"headrace-{os.getpid()}-{next(_numbers)}"
         ip("netns", "add", self.name)
         ip("-n", self.name, "link", "set", "lo", "up")
-        self.clients, self.database = Link(self.name, third), Link(self.name, third + 1)
+        self.clients, self.database = Link(self.name), Link(self.name)
 
     @property
     def before(self) -> list[str]:

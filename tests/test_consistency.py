@@ -181,3 +181,24 @@ async def test_processes_that_fix_the_same_at_once_agree(tmp_path: Path) -> None
             await runtime.follow()
         types = [runtime.replica("m").model.types for runtime in (one, other)]
         assert types[0] == types[1] and len(types[0]) == 30
+
+
+@in_loop
+async def test_what_another_process_has_just_answered_is_found(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, predictions_write_ms=100)
+    async with both(settings) as (one, other):
+        await create(one)
+        await knows(other)
+        for n in range(5):
+            asked = await predict(one, {"x": n})
+            assert await other.predictions.find(1, asked.id) is not None
+
+
+@in_loop
+async def test_a_model_that_another_process_has_just_created_is_served(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with both(settings) as (one, other):
+        for n in range(20):
+            await create(one, f"m{n}")
+            await asyncio.sleep(n / 5_000)
+            await Serving(other).predict(f"m{n}", PredictRequest({"x": 1}))

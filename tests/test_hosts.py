@@ -28,8 +28,8 @@ def hosts() -> Iterator[list[Host]]:
     """Two hosts."""
     with ExitStack() as stack:
         found = []
-        for third in (10, 20):
-            found.append(Host(third))
+        for _ in range(2):
+            found.append(Host())
             stack.callback(found[-1].remove)
         yield found
 
@@ -43,7 +43,7 @@ def servers(hosts: list[Host], tmp_path: Path) -> Iterator[list[Headrace]]:
         database.start()
         found = []
         for n, host in enumerate(hosts):
-            url = f"postgresql://headrace@{host.database.near}/postgres"
+            url = f"postgresql://headrace@{host.database.near}:{database.port}/postgres"
             jobs = "none" if n else "beside"
             server = Headrace(tmp_path, {"HEADRACE_DATABASE_URL": url, "HEADRACE_JOBS": jobs})
             server.url = database.url.render_as_string(hide_password=False)

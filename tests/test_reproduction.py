@@ -1,6 +1,7 @@
 """Past predictions: the state that answered is made again, and says the same to the last bit."""
 
 import asyncio
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,18 @@ from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from app.entries import VersionRules
-from app.errors import UnknownPrediction
+from app.errors import UnknownModel, UnknownPrediction
 from app.reproduction import Reproduced, reproduce
 from app.runtime import Runtime
 from app.snapshots import snapshot
 from app.tables import predictions
 from app.turns import Act, Turns
-from learners.explanation import INTERCEPT
+from learners.explanation import explain
+from learners.spec import build, complete
 from tests.conftest import FULL
 from tests.inside import both, create, in_loop, opened, predict, settings_in, teach, until
 from tests.process import LINEAR
-from tests.teaching import stream
+from tests.teaching import stream, teach_some
 
 pytestmark = [pytest.mark.timeout(1_800 if FULL else 240), pytest.mark.usefixtures("backend")]
 
@@ -144,11 +146,59 @@ def test_what_drove_an_answer_is_told(client: TestClient) -> None:
         assert told[name]["answer"] == told[name]["again"]
         assert told[name]["answer"]["probabilities"] == answer["probabilities"]
         assert told[name]["stamps"]["river"]
-    parts = told["linear"]["contributions"]
+    parts, intercept = told["linear"]["contributions"], told["linear"]["intercept"]
     # A feature that was never learned has no part.
-    assert parts.keys() == {"a", "b", INTERCEPT} and parts["a"] > abs(parts["b"])
-    assert (sum(parts.values()) > 0) == told["linear"]["answer"]["prediction"]
-    assert "a " in told["tree"]["path"][0] and told["tree"]["contributions"] is None
+    assert parts.keys() == {"a", "b"} and parts["a"] > abs(parts["b"])
+    assert math.exp(sum(parts.values()) + intercept) == pytest.approx(
+        told["linear"]["answer"]["probabilities"]["true"]
+        / told["linear"]["answer"]["probabilities"]["false"]
+    )
+    assert (
+        told["tree"]["path"][0].startswith(("a ", "b ")) and told["tree"]["contributions"] is None
+    )
     assert told["forest"]["path"] is told["forest"]["contributions"] is None
     reply = client.get("/v1/models/linear/predictions/nobody/reproduce")
     assert (reply.status_code, reply.json()["code"]) == (404, "unknown_prediction")
+
+
+def test_a_path_has_the_branches_that_the_answer_passes() -> None:
+    spec = complete({"tree.HoeffdingTreeClassifier": {"grace_period": 20}}, "binary", seed=1)
+    assert explain(build(spec), {"a": 1}).path == []
+    learner: Any = build(spec)
+    examples = stream(3)
+    for x, y in (next(examples) for _ in range(2_000)):
+        learner.learn_one(x, y)
+    for x, _ in (next(examples) for _ in range(50)):
+        told = learner.debug_one(x).splitlines()
+        path = explain(learner, x).path
+        assert path and path == told[: len(path)] and "Class" in told[len(path)]
+    path = explain(learner, {}).path
+    assert path and all(each.endswith(" (missing)") for each in path)
+
+
+@in_loop
+async def test_a_model_that_is_deleted_meanwhile_answers_nothing(tmp_path: Path) -> None:
+    async with opened(settings_in(tmp_path)) as runtime:
+        replica = await create(runtime)
+        await teach_some(runtime, 200)
+        ids = [(await predict(runtime, {"a": n})).id for n in range(8)]
+        asked = [asyncio.create_task(reproduce(runtime, replica, id)) for id in ids]
+        await asyncio.sleep(0.02)
+        await runtime.delete("m")
+        for each in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(each, UnknownModel | UnknownPrediction) or each.equal  # type: ignore[union-attr]
+
+
+def test_labels_of_mixed_types_are_explained_or_not_but_always_reproduced(
+    client: TestClient,
+) -> None:
+    learner = {"tree.HoeffdingAdaptiveTreeClassifier": {"grace_period": 20, "delta": 0.3}}
+    body = {"name": "mixed", "task": "multiclass", "learner": learner}
+    assert client.post("/v1/models", json=body).status_code == 201
+    labels, examples = ["a", 7, "c/d"], stream(4)
+    items = [{"features": next(examples)[0], "label": labels[n % 3]} for n in range(300)]
+    assert client.post("/v1/models/mixed/feedback/batch", json={"items": items}).is_success
+    for n in range(20):
+        sent = {"id": f"p{n}", "features": next(examples)[0]}
+        assert client.post("/v1/models/mixed/predict", json=sent).is_success
+        assert client.get(f"/v1/models/mixed/predictions/p{n}/reproduce").json()["equal"] is True

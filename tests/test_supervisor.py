@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
@@ -72,7 +73,7 @@ def test_a_stop_ends_all_of_them_in_peace(service: Headrace) -> None:
     last = taught(service, 1)
     until(lambda: len(children(service.pid)) == 3)
     pids = list(children(service.pid))
-    assert service.stop() == 0
+    assert service.stop() == -signal.SIGTERM
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     assert "killed" not in service.log.read_text()
     service.start()
@@ -100,3 +101,15 @@ def test_workers_are_replaced_one_after_the_other(service: Headrace) -> None:
     service.wait("/readyz")
     shown = service.get("/v1/models/m/log?limit=1000").body["entries"]
     assert [entry["offset"] for entry in shown[:1000]] == list(range(1, min(n + 1, 1_000) + 1))
+
+
+def test_workers_that_are_replaced_while_they_start_leave_in_peace(service: Headrace) -> None:
+    service.stop()
+    service.start(ready=False)
+    for _ in range(3):
+        os.kill(service.pid, signal.SIGHUP)
+        time.sleep(0.3)
+    until(lambda: len(workers(service)) == 2)
+    service.wait("/readyz")
+    assert service.stop() == -signal.SIGTERM
+    assert "Traceback" not in service.log.read_text()

@@ -109,8 +109,7 @@ async def reproduce_prediction(
         answer=answer,
         again=again,
         stamps=entries.plain(found.stamps),
-        contributions=found.explanation.contributions,
-        path=found.explanation.path,
+        **found.explanation._asdict(),
     )
 
 

@@ -335,6 +335,7 @@ class ReproductionAnswer(Schema):
     again: PredictAnswer
     stamps: dict[str, str]
     contributions: dict[str, float] | None
+    intercept: float | None
     path: list[str] | None
 
 

@@ -176,6 +176,7 @@ class Reproduction(msgspec.Struct, frozen=True):
     again: Prediction
     stamps: dict[str, str]
     contributions: dict[str, float] | None = None
+    intercept: float | None = None
     path: list[str] | None = None
 
 
